@@ -1,0 +1,1 @@
+"""Train models with discrete latent variables, and swap how their gradient is estimated."""

@@ -1,0 +1,8 @@
+"""Lightning callbacks."""
+
+from discrete_latents.callbacks.pictures import Pictures
+from discrete_latents.callbacks.progress import RunProgress
+from discrete_latents.callbacks.temperature import TemperatureSchedule
+from discrete_latents.callbacks.throughput import Throughput
+
+__all__ = ["Pictures", "RunProgress", "TemperatureSchedule", "Throughput"]

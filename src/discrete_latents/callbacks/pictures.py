@@ -1,0 +1,57 @@
+"""Pictures of what a model does, as PNG files and in the loggers that show images."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from discrete_latents.data import ImageData
+from discrete_latents.models import LatentModel
+
+SMALLEST = 28
+"""Images of fewer pixels a side are enlarged to at least this in a picture."""
+
+
+class Pictures(pl.Callback):
+    """Writes the model's `pictures` of the first test images into `folder`: after testing, and, of validation
+    images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones."""
+
+    def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
+        self.folder = Path(folder)
+        self.every_n_epochs = every_n_epochs
+        self.count = count
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+        if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self.write(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+        self.write(trainer, pl_module, "test")
+
+    @rank_zero_only
+    @torch.no_grad()
+    def write(self, trainer: pl.Trainer, model: LatentModel, split: str) -> None:
+        data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
+        batch = next(iter(data.batches(split, self.count)))
+        with model.evaluation_noise():
+            pictures = model.pictures(batch)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in pictures.items():
+            grid = arrange(rows.float().cpu())
+            save_image(grid, self.folder / f"{name}.png")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"images/{name}", [grid])
+                elif isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
+
+
+def arrange(rows: Tensor) -> Tensor:
+    """Rows of images, (rows, columns, C, H, W), as one picture, (3, height, width)."""
+    scale = -(-SMALLEST // rows.shape[-1])
+    images = rows.flatten(0, 1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    return make_grid(images.clamp(0, 1), nrow=rows.shape[1], padding=2, pad_value=0.5)

@@ -1,0 +1,49 @@
+"""How fast training is."""
+
+import time
+
+import lightning.pytorch as pl
+import torch
+
+
+class Throughput(pl.Callback):
+    """Images a second over all processes, in training steps alone: set-up, validation, and the writing that
+    follows it are not counted. Logged each epoch as images_per_second; `images_per_second` is that of the fit.
+    """
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+        self.seconds = 0.0
+        self.images = 0
+        self.epoch_start = (0.0, 0)
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple, batch_idx: int) -> None:
+        if self.started is None:
+            self.started = now(pl_module.device)
+        self.images += len(batch[0]) * trainer.world_size
+
+    def stop(self, device: torch.device) -> None:
+        if self.started is not None:
+            self.seconds += now(device) - self.started
+            self.started = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop(pl_module.device)
+        seconds, images = self.seconds - self.epoch_start[0], self.images - self.epoch_start[1]
+        self.epoch_start = (self.seconds, self.images)
+        if seconds:
+            pl_module.log("images_per_second", images / seconds)
+
+
+def now(device: torch.device) -> float:
+    """The time once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

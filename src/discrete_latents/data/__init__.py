@@ -1,0 +1,6 @@
+"""Images in memory."""
+
+from discrete_latents.data.image_data import ImageData
+from discrete_latents.data.sources import Images, Splits, digits, torchvision_images
+
+__all__ = ["ImageData", "Images", "Splits", "digits", "torchvision_images"]

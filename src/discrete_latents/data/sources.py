@@ -1,0 +1,81 @@
+"""Where images come from. A source is called without arguments and gives `Splits` of uint8 grey images."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from filelock import FileLock
+from jaxtyping import Int, UInt8
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torchvision import datasets
+
+log = logging.getLogger(__name__)
+
+
+class Images(NamedTuple):
+    """A split: grey values 0 to 255 and class labels."""
+
+    grey: UInt8[Tensor, "n C H W"]
+    labels: Int[Tensor, " n"]
+
+
+class Splits(NamedTuple):
+    train: Images
+    val: Images
+    test: Images
+
+
+def digits() -> Splits:
+    """scikit-learn's 1,797 handwritten 8×8 digits (UCI), embedded in the package: 1,297 / 250 / 250.
+
+    The order is shuffled once, by a fixed seed, since the file is grouped by writer.
+    """
+    data = load_digits()
+    grey = torch.from_numpy(data.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.from_numpy(data.target)
+    order = torch.randperm(len(grey), generator=torch.Generator().manual_seed(0))
+    train, val, test = order.split([len(grey) - 500, 250, 250])
+    return Splits(*(Images(grey[part], labels[part]) for part in (train, val, test)))
+
+
+def torchvision_images(dataset: str, root: str) -> Splits:
+    """A torchvision data set of the MNIST family, by class name: 50,000 / 10,000 (the last training images) /
+    10,000. Downloaded into `root` where it is not there.
+
+    Raises FileNotFoundError where it is neither there nor can be downloaded, ValueError where the files cannot
+    be read; both say which folder.
+    """
+    source: type[datasets.MNIST] = getattr(datasets, dataset)
+    folder = Path(root).expanduser() / dataset / "raw"
+    if not all((folder / name).is_file() for name in RAW_FILES):
+        download(source, Path(root).expanduser(), folder)
+    try:
+        parts = [source(str(Path(root).expanduser()), train=train) for train in (True, False)]
+        train, test = (Images(part.data.unsqueeze(1), part.targets) for part in parts)
+        if len(train.grey) != 60_000 or len(test.grey) != 10_000 or not train.grey.shape[1:] == (1, 28, 28):
+            raise ValueError(f"{len(train.grey)} and {len(test.grey)} images of {tuple(train.grey.shape[1:])}")
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise ValueError(f"the files in {folder} are damaged ({error}); delete that folder to download them anew") from error
+    return Splits(
+        Images(train.grey[:50_000], train.labels[:50_000]), Images(train.grey[50_000:], train.labels[50_000:]), test
+    )
+
+
+RAW_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+def download(source: type[datasets.MNIST], root: Path, folder: Path) -> None:
+    """Downloads through torchvision, one process at a time."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{source.__name__}.lock"):
+            log.info("Downloading %s to %s", source.__name__, folder)
+            source(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"{source.__name__} is not in {folder} and cannot be downloaded ({error}); put {', '.join(RAW_FILES)} "
+            "there, or name the folder that holds them with paths.data_dir=… or the variable DISCRETE_LATENTS_DATA; "
+            "data=digits needs no files"
+        ) from error

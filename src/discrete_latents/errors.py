@@ -1,0 +1,33 @@
+"""A user's mistake, said in one line: which setting, what it was, what is allowed."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake in settings, files or arguments; shown as one line, without a traceback, with exit code 1."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The nearest of the known names, in words: those that end alike, then those that look alike."""
+    known = sorted(known)
+    alike = [other for other in known if other.split(".")[-1] == name.split(".")[-1]]
+    nearest = list(dict.fromkeys(alike + get_close_matches(name, known, n=3, cutoff=0.6)))[:3]
+    return f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
+
+
+def composition_error(message: str, settings: Iterable[str]) -> str:
+    """Hydra's report of an override that does not fit, in one line.
+
+    settings: all dotted keys and groups that could have been meant.
+    """
+    if match := re.search(r"Could not find '(.+)/([^/']+)'", message):
+        group, option = match.groups()
+        options = re.findall(r"^\t(.+)$", message, re.MULTILINE)
+        return f"{group} = {option} is not an option: {suggest(option, options)}"
+    if match := re.search(r"Could not (?:override|append|delete from config) '?([\w./@-]+)", message):
+        return f"{match[1].removesuffix('.')} is not a setting: {suggest(match[1], settings)}"
+    if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
+        return f"{match[2]} is not a setting: {suggest(match[2], settings)}"
+    return " ".join(message.split())

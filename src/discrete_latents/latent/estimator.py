@@ -1,0 +1,89 @@
+"""The one idea: a model states its objective as a function of a sampler, an estimator interprets it.
+
+    def objective(sample):
+        z = sample(encoder(x), prior=prior_logits)      # (*S, B, N, K), one-hot or on the simplex
+        return likelihood.log_prob(x, decoder(z))       # (*S, B), nats
+
+    bound = estimator(objective)                        # (B,), nats
+
+The *value* of `bound` is the lower bound on log p(x); its *gradient* is the estimator's, for logits, prior
+and networks alike. An estimator gets there by running the objective under samplers of its choice; a model
+never knows which.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.checks import whole
+from discrete_latents.latent.temperature import Temperature
+
+Logits = Float[Tensor, "*S B N K"]
+Site = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
+
+
+class Sampler:
+    """What an objective calls to draw latents: `z = sample(logits, prior)`.
+
+    `site(logits, prior, shape)` does the drawing: it returns z and its KL term, with `shape` the sample
+    dimensions to put in front where the logits have none yet, that is, where they do not depend on an
+    earlier draw. The sampler adds up the KL terms of all calls in `kl`, (*S, B) nats.
+    """
+
+    def __init__(self, site: Site, shape: tuple[int, ...] = ()) -> None:
+        self.site = site
+        self.shape = shape
+        self.kl: Tensor | float = 0.0
+
+    def __call__(self, logits: Logits, prior: Float[Tensor, "N K"] | None = None) -> Float[Tensor, "... N K"]:
+        """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits.
+
+        The KL from the prior is accounted for where a prior is given. Noise, softmax and KL are computed
+        in float32 at least, autocast or not: in half precision Gumbel noise loses its tail.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            shape = self.shape if logits.dim() == 3 else ()
+            z, kl = self.site(at_least_float32(logits), None if prior is None else at_least_float32(prior), shape)
+        self.kl = self.kl + kl
+        return z.to(logits.dtype)
+
+
+class Estimator(nn.Module):
+    """Called with an objective, gives its lower bound with this estimator's gradient.
+
+    Subclasses define `site`; those that need more than one run, or a surrogate, define `forward`.
+
+    samples: m, the number of samples of the multi-sample bound log (1/m) Σ w that training maximises
+        (Burda et al. 2016). Raises ValueError unless it is a whole number of at least 1.
+    """
+
+    relaxed: ClassVar[bool] = False
+    """Whether the objective sees soft samples, so that the value is a relaxed bound."""
+
+    temperature: Temperature | None
+
+    def __init__(self, samples: int = 1) -> None:
+        super().__init__()
+        self.temperature = None
+        self.samples = whole("samples", samples)
+
+    def site(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        """Draws at one `sample` call: z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
+        raise NotImplementedError
+
+    def forward(self, objective: Callable[[Sampler], Tensor]) -> Float[Tensor, " B"]:
+        sampler = Sampler(self.site, () if self.samples == 1 else (self.samples,))
+        return layout.log_mean_exp(objective(sampler) - sampler.kl)
+
+
+Objective = Callable[[Sampler], Tensor]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,59 @@
+"""Evaluation: hard samples only, whatever estimator trained the model."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import categorical_kl, sample_codes
+from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.checks import whole
+
+
+class HardSampler(Sampler):
+    """Draws exact one-hot samples, without gradients through them, and remembers them.
+
+    `codes` holds the class indices of each `sample` call, (*S, B, N). `kl` adds up the analytic KL, or, with
+    `sampled`, log q(z) − log p(z) of the draws, which a multi-sample bound needs.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (), sampled: bool = False) -> None:
+        super().__init__(self.draw, shape)
+        self.sampled = sampled
+        self.codes: list[Int[Tensor, "*S B N"]] = []
+
+    def draw(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        codes = sample_codes(logits, *shape)
+        self.codes.append(codes)
+        z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
+        if prior is None:
+            return z, 0.0
+        if not self.sampled:
+            return z, categorical_kl(logits, prior)
+        log_ratio = layout.log_softmax(logits) - layout.log_softmax(prior)
+        log_ratio = log_ratio.expand(*codes.shape, -1)
+        return z, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+
+class HardBound(Estimator):
+    """The m-sample bound log (1/m) Σ p(x, z_i) / q(z_i | x) with hard samples: m = 1 gives minus the nelbo, a
+    large m approaches log p(x) from below (Burda et al. 2016, equation 8). A value only, it has no gradient.
+
+    samples: m. chunk: how many samples are run at once, which bounds memory and does not change the value.
+    """
+
+    def __init__(self, samples: int = 1000, chunk: int = 10) -> None:
+        super().__init__(samples)
+        self.chunk = whole("chunk", chunk)
+
+    @torch.no_grad()
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        sums = []
+        for start in range(0, self.samples, self.chunk):
+            sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
+            sums.append(torch.logsumexp(objective(sampler) - sampler.kl, 0))
+        return torch.logsumexp(torch.stack(sums), 0) - math.log(self.samples)

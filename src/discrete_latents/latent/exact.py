@@ -1,0 +1,55 @@
+"""Exact expectations, by enumeration."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
+from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.checks import whole
+
+
+class Exact(Estimator):
+    """The bound itself, Σ_z q(z) log p(x | z) − KL, and its exact gradient: no sampling, no bias, no
+    variance, at the price of one run over all joint configurations of the latents (marginalisation).
+
+    max_configurations: the most joint configurations, ΠK^N over the `sample` calls, that are enumerated.
+        Raises ValueError for more, before any memory is taken.
+    """
+
+    def __init__(self, max_configurations: int = 4096) -> None:
+        super().__init__()
+        self.max_configurations = whole("max_configurations", max_configurations)
+
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        log_q: list[Tensor] = []
+
+        def site(
+            logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]
+        ) -> tuple[Tensor, Tensor | float]:
+            # Each call's configurations are a new first dimension, (C, …, B, N, K), and all that was drawn
+            # before broadcasts over it, whether or not these logits depend on it.
+            logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
+            codes = self.configurations(*logits.shape[-2:], before=math.prod(map(len, log_q))).to(logits.device)
+            z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
+            z = z[:, *(None,) * (logits.dim() - 2)].expand(-1, *logits.shape)
+            log_q.append(categorical_log_prob(z, logits))
+            return z, 0.0 if prior is None else categorical_kl(logits, prior)
+
+        sampler = Sampler(site)
+        bound = objective(sampler) - sampler.kl
+        probability = sum(log_q, torch.zeros(())).exp()
+        return (probability * bound).flatten(0, -2).sum(0)
+
+    def configurations(self, num_latents: int, num_classes: int, before: int = 1) -> Tensor:
+        """All K^N joint class indices of N latents, (K^N, N), where `before` stand already."""
+        count = before * num_classes**num_latents
+        if count > self.max_configurations:
+            raise ValueError(
+                f"exact enumeration of {num_latents} latents of {num_classes} classes takes {count:.3g} "
+                f"configurations; allowed: at most max_configurations = {self.max_configurations}"
+            )
+        return torch.cartesian_prod(*[torch.arange(num_classes)] * num_latents).reshape(-1, num_latents)

@@ -1,0 +1,79 @@
+"""How latents lie in memory: shape (…, N, K), classes outermost.
+
+A softmax over a short last dimension is by far the slowest part of a latent layer on a CPU; over an outer
+dimension it vectorises. So the K classes of N latents are stored as (…, K, N) and *shown* as (…, N, K), a
+transposed view: users index classes last, kernels run over contiguous memory. Every function here takes
+any strides and is fast on that layout.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def width(num_latents: int, num_classes: int) -> int:
+    """Features that stand for N latents of K classes: N·K, or N when K = 2, a Bernoulli unit being one."""
+    return num_latents if num_classes == 2 else num_latents * num_classes
+
+
+def to_logits(features: Float[Tensor, "*batch F"], num_classes: int) -> Float[Tensor, "*batch N K"]:
+    """The logits of N latents from a network's last layer of `width(N, K)` features.
+
+    With K = 2 a feature is the log-odds of class 1 against class 0.
+    """
+    if num_classes == 2:
+        return torch.stack([torch.zeros_like(features), features], -2).transpose(-1, -2)
+    return features.unflatten(-1, (num_classes, -1)).transpose(-1, -2)
+
+
+def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
+    """What a network reads of latents, the inverse of `to_logits` in layout: `width(N, K)` units.
+
+    With K = 2 a latent is one unit, -1 for class 0 and +1 for class 1 (Maddison et al. 2017, section 5).
+    """
+    if z.shape[-1] == 2:
+        return z[..., 1] - z[..., 0]
+    return z.transpose(-1, -2).flatten(-2)
+
+
+def classes_first(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
+    """(…, N, K) shown as (…, K, N); a vector of K classes is returned as it is. Its own inverse."""
+    return x.transpose(-1, -2) if x.dim() > 1 else x
+
+
+def class_dim(x: Tensor) -> int:
+    """The dimension of the classes in `classes_first(x)`."""
+    return -2 if x.dim() > 1 else -1
+
+
+def softmax(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """Softmax over the classes."""
+    return classes_first(torch.softmax(classes_first(x), class_dim(x)))
+
+
+def log_softmax(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """Log-softmax over the classes."""
+    return classes_first(torch.log_softmax(classes_first(x), class_dim(x)))
+
+
+def logsumexp(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
+    """Log-sum-exp over the classes, which are dropped."""
+    return torch.logsumexp(classes_first(x), class_dim(x))
+
+
+def one_hot(codes: Int[Tensor, "..."], num_classes: int, dtype: torch.dtype) -> Float[Tensor, "... K"]:
+    """One-hot vectors of class indices, classes outermost in memory."""
+    shape = (*codes.shape[:-1], num_classes, *codes.shape[-1:])
+    dim = -2 if codes.dim() else -1
+    hot = torch.zeros(shape, dtype=dtype, device=codes.device)
+    return classes_first(hot.scatter_(dim, codes.unsqueeze(dim), 1.0))
+
+
+def log_mean_exp(log_weights: Float[Tensor, "*S B"]) -> Float[Tensor, " B"]:
+    """log (1/m) Σ exp(log w) over the m = ΠS samples: the log of the mean, not the mean of the logs."""
+    if log_weights.dim() == 1:
+        return log_weights
+    log_weights = log_weights.flatten(0, -2)
+    return torch.logsumexp(log_weights, 0) - math.log(log_weights.shape[0])

@@ -1,0 +1,121 @@
+"""Temperatures τ: pure functions of the global step, or learned.
+
+A temperature belongs to the estimator that divides by it. `at(step)` says what it is at any step, without
+memory, so a resumed run, a validation pass or a new epoch cannot move it; `update(step)` sets it, which in
+training a callback does before each step.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from discrete_latents.latent.checks import positive, whole
+
+
+class Temperature(nn.Module):
+    """A temperature that starts at `start`. Subclasses define `at`.
+
+    Raises ValueError where `start` is not positive and finite.
+    """
+
+    value: Tensor
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.start = positive("start", start)
+        self.register_buffer("value", torch.tensor(self.start))
+
+    def at(self, step: int) -> float:
+        """τ at an optimiser step, counted from 0 over the whole of training."""
+        raise NotImplementedError
+
+    def update(self, step: int) -> None:
+        """Sets τ to `at(step)`, in place and without a synchronisation."""
+        self.value.fill_(self.at(step))
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+class Constant(Temperature):
+    """τ = start (Maddison et al. 2017 train with constant temperatures)."""
+
+    def at(self, step: int) -> float:
+        return self.start
+
+
+class Exponential(Temperature):
+    """τ = max(minimum, start · exp(−rate · t)), updated every `period` steps (Jang et al. 2017, section 4).
+
+    Raises ValueError unless 0 < minimum < start, rate > 0 and period ≥ 1.
+    """
+
+    def __init__(self, start: float = 1.0, minimum: float = 0.5, rate: float = 1e-4, period: int = 1) -> None:
+        super().__init__(start)
+        self.minimum = below_start(minimum, start)
+        self.rate = positive("rate", rate)
+        self.period = whole("period", period)
+
+    def at(self, step: int) -> float:
+        updated = step - step % self.period
+        return max(self.minimum, self.start * math.exp(-self.rate * updated))
+
+
+class Linear(Temperature):
+    """From start to minimum in a straight line over `steps` steps, then constant.
+
+    Raises ValueError unless 0 < minimum < start and steps ≥ 1.
+    """
+
+    def __init__(self, start: float = 1.0, minimum: float = 0.5, steps: int = 10_000) -> None:
+        super().__init__(start)
+        self.minimum = below_start(minimum, start)
+        self.steps = whole("steps", steps)
+
+    def at(self, step: int) -> float:
+        return self.start + (self.minimum - self.start) * self.shape(min(step / self.steps, 1.0))
+
+    def shape(self, progress: float) -> float:
+        """The share of the way from start to minimum, 0 to 1, after a share `progress` of the steps."""
+        return progress
+
+
+class Cosine(Linear):
+    """From start to minimum along half a cosine over `steps` steps, then constant. Raises as `Linear`."""
+
+    def shape(self, progress: float) -> float:
+        return (1 - math.cos(math.pi * progress)) / 2
+
+
+class Learned(Temperature):
+    """τ = minimum + exp(ρ), with ρ a parameter trained with the model, τ = start at first.
+
+    Only for estimators whose bound depends smoothly on τ. Raises ValueError unless 0 < minimum < start.
+    """
+
+    def __init__(self, start: float = 1.0, minimum: float = 0.1) -> None:
+        super().__init__(start)
+        self.minimum = below_start(minimum, start)
+        self.log_excess = nn.Parameter(torch.tensor(math.log(self.start - self.minimum)))
+
+    def at(self, step: int) -> float:
+        return self().item()
+
+    def update(self, step: int) -> None:
+        """Nothing: the optimiser moves it."""
+
+    def forward(self) -> Tensor:
+        return self.minimum + self.log_excess.exp()
+
+
+def as_temperature(temperature: float | Temperature) -> Temperature:
+    """A number as a constant temperature; a `Temperature` as it is."""
+    return temperature if isinstance(temperature, Temperature) else Constant(temperature)
+
+
+def below_start(minimum: float, start: float) -> float:
+    minimum = positive("minimum", minimum)
+    if minimum >= start:
+        raise ValueError(f"minimum must be below start = {start}, got {minimum}")
+    return minimum

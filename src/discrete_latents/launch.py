@@ -1,0 +1,137 @@
+"""The command lines of train.py and eval.py."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from discrete_latents import summary, training
+from discrete_latents.errors import UserError, composition_error
+
+PACKAGE = Path(__file__).parent
+CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
+"""Inside an installed wheel, or beside src in a checkout."""
+
+
+def train_main() -> None:
+    """`python train.py`, `discrete-latents-train`."""
+    run = argument("resume")
+    if run not in (None, "null"):
+        use_saved_config(Path(run), output=Path(run))
+    launch(train_task, "train")
+
+
+def eval_main() -> None:
+    """`python eval.py`, `discrete-latents-eval`."""
+    run = argument("run")
+    if run is not None:
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
+        use_saved_config(Path(run), output=Path(run) / "evaluations" / stamp)
+        for name, default in (("run", run), ("ckpt", "best"), ("split", "test")):
+            value = argument(name) or default
+            sys.argv = [word for word in sys.argv if not word.startswith(f"{name}=")]
+            sys.argv.append(f"+evaluation.{name}={quoted(value)}")
+    launch(eval_task, "eval")
+
+
+def train_task(config: DictConfig) -> None:
+    names = saved_choices(Path(config.resume)) if config.resume else HydraConfig.get().runtime.choices
+    results = training.train(config, names)
+    summary.show(results, Path(config.paths.output_dir))
+
+
+def eval_task(config: DictConfig) -> None:
+    if "evaluation" not in config:
+        raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
+    chosen = config.pop("evaluation")
+    run = Path(chosen.run)
+    results = training.evaluate(config, run, chosen.ckpt, chosen.split, saved_choices(run))
+    summary.show(results, Path(config.paths.output_dir))
+
+
+def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
+    """Runs a task under Hydra. A user's mistake is one line on stderr and exit code 1; anything else is a bug
+    and keeps its traceback."""
+    # Per thread, and inherited by the threads of the first parallel operation: so before any.
+    torch.set_flush_denormal(True)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
+    except UserError as error:
+        fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(composition_error(f"{error}\n{error.__cause__ or ''}", known_settings(config_name)))
+
+
+def fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def argument(name: str) -> str | None:
+    """The value of `name=value` on the command line."""
+    values = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith(f"{name}=")]
+    return values[-1].strip("'\"") if values else None
+
+
+def quoted(value: str | Path) -> str:
+    """A value that Hydra's grammar takes as it is."""
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def use_saved_config(run: Path, output: Path) -> None:
+    """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
+    saved = run.absolute() / ".hydra"
+    if not (saved / "config.yaml").is_file():
+        fail(f"{run} is not the directory of a run: it has no .hydra/config.yaml")
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+    for word in sys.argv[1:]:
+        key, _, value = word.partition("=")
+        if key.lstrip("+~") in groups and not value.startswith("{"):
+            fail(f"{key} = {value}: a run keeps its own {key}; single settings can be changed, as trainer.max_epochs=20")
+    sys.argv += [
+        "--config-path",
+        str(saved),
+        "--config-name",
+        "config",
+        f"hydra.run.dir={quoted(output.absolute())}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+    ]
+
+
+def saved_choices(run: Path) -> Mapping[str, str]:
+    """The options by which a run was configured, group by group."""
+    return OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+
+
+def known_settings(config_name: str) -> set[str]:
+    """Every group, and every dotted key of the default configuration with the groups chosen on the command line."""
+    groups = {
+        str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir() and any(path.glob("*.yaml"))
+    }
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            config = compose(config_name, chosen)
+        except HydraException:
+            config = compose(config_name)
+    return groups | set(dotted(OmegaConf.to_container(config)))
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """All keys below a node, as a.b.c."""
+    if not isinstance(node, dict):
+        return []
+    return [name for key, child in node.items() for name in (f"{prefix}{key}", *dotted(child, f"{prefix}{key}."))]

@@ -1,0 +1,63 @@
+"""p(x | z): what a decoder's output means. Densities are summed over the pixels of an image, in nats."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Likelihood(nn.Module):
+    """The distribution of an image x, (B, *image), given a decoder's output, (*S, B, *image)."""
+
+    def log_prob(self, x: Float[Tensor, "B *image"], output: Float[Tensor, "..."]) -> Tensor:
+        """log p(x | z), (*S, B), computed in float32 at least."""
+        pixels = self.pixel_log_prob(x, output.float() if output.dtype.itemsize < 4 else output)
+        return pixels.flatten(1 - x.dim()).sum(-1)
+
+    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def mean(self, output: Tensor) -> Tensor:
+        """E[x | z], what a picture shows."""
+        raise NotImplementedError
+
+    def output_for_mean(self, mean: Tensor) -> Tensor:
+        """The decoder's output whose `mean` is this, for the output bias at the data's base rate."""
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
+    """Pixels in [0, 1], independent given z, the output being their log-odds. Grey pixels make it the usual
+    cross-entropy, not a density."""
+
+    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+        return -F.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none")
+
+    def mean(self, output: Tensor) -> Tensor:
+        return output.sigmoid()
+
+    def output_for_mean(self, mean: Tensor) -> Tensor:
+        return torch.logit(mean)
+
+
+class Gaussian(Likelihood):
+    """Pixels with mean the output and one standard deviation for all, `scale`, trained unless `learned` is
+    false. Raises ValueError where `scale` is not positive."""
+
+    def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"scale must be greater than 0, got {scale!r}")
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learned)
+
+    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+        error = (x - output) * (-self.log_scale).exp()
+        return -0.5 * error.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+
+    def mean(self, output: Tensor) -> Tensor:
+        return output
+
+    def output_for_mean(self, mean: Tensor) -> Tensor:
+        return mean

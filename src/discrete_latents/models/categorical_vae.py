@@ -1,0 +1,95 @@
+"""The variational autoencoder with categorical latents (Jang et al. 2017, section 4.2)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from discrete_latents.latent import Objective, layout
+from discrete_latents.latent.distributions import categorical_kl, sample_codes
+from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.networks import Network
+
+
+class CategoricalVAE(LatentModel):
+    """x → N latents of K classes → x, one stochastic layer; K = 2 gives Bernoulli latents.
+
+    image_shape: (C, H, W). network: makes the networks, called with hidden and decoder_hidden. prior: "learned",
+    trained with the model from uniform, or "uniform". The other arguments: `LatentModel`.
+    """
+
+    mean_image: Tensor
+    output_bias: Tensor
+    prior_logits: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_latents: int,
+        num_classes: int,
+        network: Callable[..., Network],
+        hidden: Sequence[int] = (),
+        decoder_hidden: Sequence[int] | None = None,
+        prior: str = "learned",
+        **common: Any,
+    ) -> None:
+        super().__init__(num_latents=num_latents, num_classes=num_classes, **common)
+        if prior not in ("learned", "uniform"):
+            raise ValueError(f"prior must be learned or uniform, got {prior!r}")
+        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
+        width = layout.width(num_latents, num_classes)
+        self.encoder = networks.encoder(image_shape, width)
+        self.decoder = networks.decoder(width, image_shape)
+        self.prior_logits = nn.Parameter(torch.zeros(num_latents, num_classes), requires_grad=prior == "learned")
+        self.register_buffer("mean_image", torch.zeros(*image_shape))
+        self.register_buffer("output_bias", torch.zeros(*image_shape))
+
+    def set_base_rate(self, mean: Tensor) -> None:
+        """Centres the encoder's input at the mean image and offsets the decoder's output to it: with z without
+        effect, the model is the data's pixel-wise base rate (Maddison et al. 2017, appendix F)."""
+        self.mean_image.copy_(mean)
+        self.output_bias.copy_(self.likelihood.output_for_mean(mean))
+
+    def encode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
+        """Logits of q(z | x)."""
+        return layout.to_logits(self.encoder(x - self.mean_image), self.num_classes)
+
+    def decode(self, z: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B C H W"]:
+        """The likelihood's parameters given z."""
+        return self.decoder(layout.to_units(z)) + self.output_bias
+
+    def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "*S B C H W"]:
+        """E[x | z] of class indices."""
+        return self.likelihood.mean(self.decode(layout.one_hot(codes, self.num_classes, self.output_bias.dtype)))
+
+    def objective(self, batch: Batch) -> Objective:
+        x, _ = batch
+        logits = self.encode(x)
+
+        def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
+            z = sample(logits, prior=self.prior_logits)
+            return self.likelihood.log_prob(x, self.decode(z))
+
+        return log_likelihood
+
+    def sample(self, count: int) -> Float[Tensor, "count C H W"]:
+        """E[x | z] of z drawn from the prior."""
+        return self.decode_codes(sample_codes(self.prior_logits, count))
+
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """`reconstructions`: images over E[x | z] of a hard z; `samples` from the prior; `classes`: what each
+        class of one latent draws, a row an image whose other latents are kept, a column a class. The latent
+        is the one that says most about the images, by its KL."""
+        x, _ = batch
+        logits = self.encode(x)
+        codes = sample_codes(logits)
+        kl = categorical_kl(logits.unsqueeze(-2), self.prior_logits.unsqueeze(-2)).mean(0)
+        varied = codes[:8].unsqueeze(1).repeat(1, self.num_classes, 1)
+        varied[..., kl.argmax()] = torch.arange(self.num_classes, device=codes.device)
+        return {
+            "reconstructions": torch.stack([x, self.decode_codes(codes)]),
+            "samples": self.sample(80).unflatten(0, (8, 10)),
+            "classes": self.decode_codes(varied),
+        }

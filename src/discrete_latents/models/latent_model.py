@@ -1,0 +1,149 @@
+"""What the LightningModules share: training through an estimator, evaluation with hard samples."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
+from discrete_latents.latent.checks import whole
+from discrete_latents.likelihoods import Likelihood
+from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.optimization import Optimization
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W), as floats, and their labels (B,)."""
+
+EVALUATION_SEED = 0
+
+
+class LatentModel(pl.LightningModule):
+    """A model with discrete latents. Subclasses define `objective` and `pictures`, and never look at the
+    estimator.
+
+    num_latents, num_classes: N, over all layers, and K. eval_samples: the m of the reported nll.
+    eval_chunk: how many samples of an image are decoded at once, which bounds memory.
+
+    Logs, in nats: train/nelbo, or train/relaxed_nelbo where the estimator trains on soft samples; for val and
+    test, with hard samples, nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
+    perplexity, and relaxed_nelbo beside them; for test the nll with m = eval_samples.
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        likelihood: Likelihood,
+        optimization: Optimization,
+        num_latents: int,
+        num_classes: int,
+        eval_samples: int = 1000,
+        eval_chunk: int = 10,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}")
+        self.num_latents = whole("num_latents", num_latents)
+        self.num_classes = num_classes
+        self.estimator = estimator
+        self.likelihood = likelihood
+        self.optimization = optimization
+        self.evaluator = HardBound(eval_samples, eval_chunk)
+        self.code_usage = nn.ModuleDict({name: CodeUsage(num_latents, num_classes) for name in ("val", "test")})
+        self.trained_bounds: list[Tensor] = []
+        self.evaluating = ExitStack()
+
+    def objective(self, batch: Batch) -> Objective:
+        """log p(x | z) of a batch as a function of a sampler. What does not depend on a sample is computed
+        here, once, however often an estimator runs the objective."""
+        raise NotImplementedError
+
+    def set_base_rate(self, mean: Tensor) -> None:
+        """Starts the model at the mean image of the training data, (C, H, W), strictly inside (0, 1)."""
+
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures by name, each rows of images, (rows, columns, C, H, W), values in [0, 1]."""
+        raise NotImplementedError
+
+    def compile_networks(self) -> None:
+        """Compiles the networks in place, so that the keys of checkpoints stay as they are."""
+        for network in self.children():
+            if not isinstance(network, Estimator | HardBound | nn.ModuleDict):
+                network.compile()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The estimator's bound, (B,), nats."""
+        return self.estimator(self.objective(batch))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        bound = self(batch).mean()
+        # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
+        self.trained_bounds.append(bound.detach())
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
+            self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True)
+            self.trained_bounds.clear()
+        return -bound
+
+    def on_train_epoch_start(self) -> None:
+        self.trained_bounds.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log_evaluation(batch, "val", {})
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log_evaluation(batch, "test", {"nll": -self.evaluator(self.objective(batch))})
+
+    def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
+        """Logs the means over a split of `values`, (B,) each, and of what every evaluation has."""
+        sampler = HardSampler()
+        reconstruction = -self.objective(batch)(sampler)
+        kl = torch.as_tensor(sampler.kl, device=self.device).expand_as(reconstruction)
+        values = {"nelbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, **values}
+        if self.estimator.relaxed:
+            values["relaxed_nelbo"] = -self(batch)
+        self.code_usage[split].update(torch.cat(sampler.codes, -1))
+        self.log_dict(
+            {f"{split}/{name}": value.mean() for name, value in values.items()},
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=len(reconstruction),
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self.start_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        self.start_evaluation()
+
+    def on_validation_epoch_end(self) -> None:
+        self.finish_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.finish_evaluation("test")
+
+    def start_evaluation(self) -> None:
+        self.evaluating.enter_context(self.evaluation_noise())
+
+    def finish_evaluation(self, split: str) -> None:
+        self.evaluating.close()
+        metric = self.code_usage[split]
+        self.log_dict({f"{split}/{name}": value for name, value in metric.compute().items()})
+        metric.reset()
+
+    @contextmanager
+    def evaluation_noise(self) -> Iterator[None]:
+        """Evaluation draws its own noise: the same every time, and training's is left as it was."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(EVALUATION_SEED + self.global_rank)
+            yield
+
+    def configure_optimizers(self) -> Any:
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimization.optimizer(trainable)
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = self.optimization.scheduler(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,105 @@
+"""Networks between images and features. A `Network` makes an encoder and a decoder that belong together.
+
+Encoders map (*S, B, *image) to (*S, B, features), decoders back, for any number of sample dimensions *S.
+The last layer of each is linear: its outputs are logits or means.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Network:
+    """Makes encoders and decoders.
+
+    hidden: widths of the encoder's hidden layers. decoder_hidden: the decoder's; the encoder's mirrored where
+    None. activation: the name of a class in `torch.nn`. Raises ValueError for widths below 1 or an unknown name.
+    """
+
+    def __init__(
+        self, hidden: Sequence[int], decoder_hidden: Sequence[int] | None = None, activation: str = "ReLU"
+    ) -> None:
+        self.hidden = widths("hidden", hidden)
+        self.decoder_hidden = self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
+        if not (isinstance(activation, str) and hasattr(nn.modules.activation, activation)):
+            raise ValueError(f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}")
+        self.activation: type[nn.Module] = getattr(nn.modules.activation, activation)
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        raise NotImplementedError
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        raise NotImplementedError
+
+
+class MLP(Network):
+    """Fully connected layers; with no hidden widths, one linear map."""
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        layers = self.layers([math.prod(image_shape), *self.hidden, features])
+        return nn.Sequential(nn.Flatten(-len(image_shape)), *layers)
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        layers = self.layers([features, *self.decoder_hidden, math.prod(image_shape)])
+        return nn.Sequential(*layers, nn.Unflatten(-1, tuple(image_shape)))
+
+    def layers(self, sizes: Sequence[int]) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), self.activation()]
+        return layers[:-1]
+
+
+class CNN(Network):
+    """Convolutions of stride 2, `hidden` being their channels, then one linear map; the decoder is the transpose.
+
+    Raises ValueError where the height or width of an image cannot be halved once for each layer.
+    """
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        small = self.smallest(image_shape, self.hidden)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), self.activation()]
+        return AnyBatch(nn.Sequential(*layers, nn.Flatten(), nn.Linear(math.prod(small), features)), event_dims=3)
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        small = self.smallest(image_shape, self.decoder_hidden[::-1])
+        layers: list[nn.Module] = [nn.Linear(features, math.prod(small)), nn.Unflatten(-1, small)]
+        for inputs, outputs in pairwise([*self.decoder_hidden, image_shape[0]]):
+            layers += [self.activation(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
+        return AnyBatch(nn.Sequential(*layers), event_dims=1)
+
+    def smallest(self, image_shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
+        """The shape after the last convolution."""
+        _, height, width = image_shape
+        shrink = 2 ** len(channels)
+        if not channels or height % shrink or width % shrink:
+            raise ValueError(
+                f"hidden = {list(channels)} needs images that can be halved {len(channels)} times (and at least "
+                f"one width), got {height}×{width}"
+            )
+        return channels[-1], height // shrink, width // shrink
+
+
+class AnyBatch(nn.Module):
+    """Gives a network that takes one batch dimension all of (*S, B) as one."""
+
+    def __init__(self, network: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.network = network
+        self.event_dims = event_dims
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        batch = x.shape[: x.dim() - self.event_dims]
+        return self.network(x.flatten(0, len(batch) - 1)).unflatten(0, batch)
+
+
+def widths(name: str, values: Sequence[int]) -> list[int]:
+    """`values` as a list. Raises ValueError unless they are whole numbers of at least 1."""
+    if isinstance(values, str | int) or not all(type(value) is int and value >= 1 for value in values):
+        raise ValueError(f"{name} must be a list of whole numbers of at least 1, as [200, 200], got {values!r}")
+    return list(values)

@@ -1,0 +1,39 @@
+"""The optimiser and its learning rate over training."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+
+class Optimization:
+    """An optimiser whose learning rate is held at `lr`, then falls linearly to zero at the last step.
+
+    algorithm: makes the optimiser: called with parameters and `lr`. hold: the share of training's steps at full
+    `lr`; 1 never lowers it. Raises ValueError unless lr > 0 and 0 ≤ hold ≤ 1.
+    """
+
+    def __init__(
+        self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0
+    ) -> None:
+        if isinstance(lr, str) or not lr > 0:
+            raise ValueError(f"lr must be greater than 0, got {lr!r}")
+        if isinstance(hold, str) or not 0 <= hold <= 1:
+            raise ValueError(f"hold must be between 0 and 1, got {hold!r}")
+        self.algorithm = algorithm
+        self.lr = lr
+        self.hold = hold
+
+    def factor(self, step: int, total_steps: float) -> float:
+        """What multiplies `lr` at an optimiser step: a pure function of the global step."""
+        if self.hold == 1:
+            return 1.0
+        return min(1.0, max(0.0, (1 - step / total_steps) / (1 - self.hold)))
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return self.algorithm(parameters, lr=self.lr)
+
+    def scheduler(
+        self, optimizer: torch.optim.Optimizer, total_steps: float
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))

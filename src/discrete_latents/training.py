@@ -1,0 +1,226 @@
+"""From a configuration to a trained and tested model, and the files that a run leaves.
+
+The only module that calls Hydra's `instantiate`.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from discrete_latents.callbacks import Throughput
+from discrete_latents.data import ImageData
+from discrete_latents.errors import UserError
+from discrete_latents.latent.checks import whole
+from discrete_latents.metrics_csv import MetricsCSV
+from discrete_latents.models import LatentModel
+
+log = logging.getLogger(__name__)
+
+
+def make(config: DictConfig, key: str, **arguments: Any) -> Any:
+    """The object that a group of the configuration describes.
+
+    Raises UserError, naming the setting, where the object refuses its settings.
+    """
+    try:
+        return instantiate(config[key], **arguments)
+    except (InstantiationException, OmegaConfBaseException) as error:
+        setting = getattr(error, "full_key", None) or key
+        cause = error.__cause__ or error
+        raise UserError(f"{setting}: {str(cause).splitlines()[0]}") from error
+
+
+def build_data(config: DictConfig) -> ImageData:
+    data: ImageData = make(config, "data")
+    try:
+        data.setup()
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.name = {data.name}: {error}") from error
+    return data
+
+
+def build_model(config: DictConfig, data: ImageData) -> LatentModel:
+    """The model, at the data's base rate, after one rehearsed batch, so that what cannot run (shapes, an
+    enumeration too large) is said before anything is written. The random state is left as it was after building."""
+    model: LatentModel = make(
+        config,
+        "model",
+        image_shape=data.image_shape,
+        estimator=make(config, "latent"),
+        optimization=make(config, "optimizer"),
+    )
+    model.set_base_rate(data.mean_image)
+    with model.evaluation_noise(), torch.no_grad():
+        try:
+            model(next(iter(data.batches("train", 2))))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{type(model).__name__} with {type(model.estimator).__name__}: {error}") from error
+    if config.compile:
+        model.compile_networks()
+    return model
+
+
+def build_trainer(config: DictConfig) -> pl.Trainer:
+    callbacks = list(make(config, "callbacks").values())
+    loggers = list(make(config, "logger").values()) if config.logger else []
+    return make(config, "trainer", callbacks=callbacks, logger=loggers, _convert_="all")
+
+
+def check(config: DictConfig) -> None:
+    """Raises UserError for settings that nothing else checks in time."""
+    try:
+        whole("eval_samples", config.eval_samples)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not isinstance(config.seed, int) or config.seed < 0:
+        raise UserError(f"seed must be a whole number of at least 0, got {config.seed!r}")
+
+
+def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
+    """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
+
+    names: the chosen `experiment` and `latent`, by name. Returns the results. Raises UserError for settings that
+    cannot work, before training starts.
+    """
+    started = time.perf_counter()
+    check(config)
+    pl.seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    model = build_model(config, data)
+    trainer = build_trainer(config)
+    for logger in trainer.loggers:
+        if not isinstance(logger, MetricsCSV):
+            logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    try:
+        resumed = checkpoint(Path(config.resume), "last") if config.resume else None
+        trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        steps, epochs = trainer.global_step, trainer.current_epoch
+        throughput = next(call.images_per_second for call in trainer.callbacks if isinstance(call, Throughput))
+        best = best_checkpoint(trainer)
+        metrics = trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
+    finally:
+        close(trainer)
+    results = {
+        "experiment": names["experiment"],
+        "seed": config.seed,
+        "latent": names["latent"],
+        "data": {"name": data.name, "binarization": data.binarization},
+        "metrics": metrics,
+        "eval_samples": config.eval_samples,
+        "epochs": epochs,
+        "steps": steps,
+        "seconds": round(time.perf_counter() - started, 3),
+        "train_images_per_second": round(throughput, 1),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "versions": versions(),
+        "git": git_commit(),
+        "status": "completed",
+    }
+    if trainer.is_global_zero:
+        write_json(Path(config.paths.output_dir) / "results.json", results)
+    return results
+
+
+def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run, rebuilt from the run's saved configuration, and writes results.json and
+    pictures into `paths.output_dir`. Raises UserError for a checkpoint that is missing or another model's."""
+    check(config)
+    path = checkpoint(run, ckpt)
+    if split not in ("val", "test"):
+        raise UserError(f"split must be val or test, got {split!r}")
+    pl.seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    model = build_model(config, data)
+    trainer = build_trainer(config)
+    try:
+        batches = data.batches(split, data.eval_batch_size)
+        trainer_data = trainer.test(model, batches, ckpt_path=path, weights_only=True, verbose=False)[0]
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise UserError(f"{path} is a checkpoint of another model or architecture: {error}") from error
+    finally:
+        close(trainer)
+    metrics = {name.replace("test/", f"{split}/"): value for name, value in trainer_data.items()}
+    results = {
+        "experiment": names["experiment"],
+        "seed": config.seed,
+        "latent": names["latent"],
+        "data": {"name": data.name, "binarization": data.binarization},
+        "checkpoint": str(path),
+        "metrics": metrics,
+        "eval_samples": config.eval_samples,
+        "versions": versions(),
+        "git": git_commit(),
+        "status": "completed",
+    }
+    if trainer.is_global_zero:
+        write_json(Path(config.paths.output_dir) / "results.json", results)
+    return results
+
+
+def checkpoint(run: Path, which: str) -> Path:
+    """A run's checkpoint, "best" or "last". Raises UserError where it is not there."""
+    if which not in ("best", "last"):
+        raise UserError(f"ckpt must be best or last, got {which!r}")
+    path = run / "checkpoints" / f"{which}.ckpt"
+    if not path.is_file():
+        raise UserError(f"{run} has no checkpoint {path.name} in {path.parent}")
+    return path
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str | None:
+    """The path of the best checkpoint; None, the weights as they are, where none was written."""
+    callback = trainer.checkpoint_callback
+    return (callback.best_model_path or None) if isinstance(callback, ModelCheckpoint) else None
+
+
+def close(trainer: pl.Trainer) -> None:
+    """Ends every logger's run, so that the next job of a sweep starts its own."""
+    for logger in trainer.loggers:
+        logger.finalize("success" if sys.exc_info()[0] is None else "failed")
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.finish()
+
+
+def versions() -> dict[str, str]:
+    packages = ("discrete-latents", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in packages}
+
+
+def git_commit() -> str | None:
+    """The commit of the source that runs, with + where it was changed; None outside a repository."""
+    try:
+        command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes all or nothing: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
