@@ -14,7 +14,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     alike = [other for other in known if other.split(".")[-1] == name.split(".")[-1]]
     nearest = list(dict.fromkeys(alike + get_close_matches(name, known, n=3, cutoff=0.6)))[:3]
-    return f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
+    if nearest:
+        return f"did you mean {' or '.join(nearest)}?"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else "`--help` lists what there is"
 
 
 def composition_error(message: str, settings: Iterable[str]) -> str:

@@ -1,7 +1,9 @@
 """The command lines of train.py and eval.py."""
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +14,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents import summary, training
+from discrete_latents import training
 from discrete_latents.errors import UserError, composition_error
+from discrete_latents.summary import show
 
+show_once = rank_zero_only(show)
 PACKAGE = Path(__file__).parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
 """Inside an installed wheel, or beside src in a checkout."""
@@ -47,28 +52,35 @@ def eval_main() -> None:
 def train_task(config: DictConfig) -> None:
     names = saved_choices(Path(config.resume)) if config.resume else HydraConfig.get().runtime.choices
     results = training.train(config, names)
-    summary.show(results, Path(config.paths.output_dir))
+    show_once(results, Path(config.paths.output_dir))
 
 
 def eval_task(config: DictConfig) -> None:
     if "evaluation" not in config:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
-    chosen = config.pop("evaluation")
+    chosen = config.evaluation
     run = Path(chosen.run)
     results = training.evaluate(config, run, chosen.ckpt, chosen.split, saved_choices(run))
-    summary.show(results, Path(config.paths.output_dir))
+    show_once(results, Path(config.paths.output_dir))
 
 
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Runs a task under Hydra. A user's mistake is one line on stderr and exit code 1; anything else is a bug
     and keeps its traceback."""
+
+    def job(config: DictConfig) -> None:
+        try:
+            task(config)
+        except UserError as error:
+            fail(str(error))
+
     # Per thread, and inherited by the threads of the first parallel operation: so before any.
     torch.set_flush_denormal(True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(task)()
-    except UserError as error:
-        fail(str(error))
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         fail(composition_error(f"{error}\n{error.__cause__ or ''}", known_settings(config_name)))
 
@@ -98,17 +110,17 @@ def use_saved_config(run: Path, output: Path) -> None:
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
     for word in sys.argv[1:]:
         key, _, value = word.partition("=")
-        if key.lstrip("+~") in groups and not value.startswith("{"):
-            fail(f"{key} = {value}: a run keeps its own {key}; single settings can be changed, as trainer.max_epochs=20")
-    sys.argv += [
-        "--config-path",
-        str(saved),
-        "--config-name",
-        "config",
+        if key.lstrip("+~").split("/")[0] in groups and not value.startswith("{"):
+            fail(
+                f"{key} = {value}: a run keeps its own {key}; single settings can change, as trainer.max_epochs=20"
+            )
+    options = ["--config-path", str(saved), "--config-name", "config"]
+    hydra_settings = [
         f"hydra.run.dir={quoted(output.absolute())}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
+    sys.argv = [sys.argv[0], *options, *hydra_settings, *sys.argv[1:]]
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
@@ -117,7 +129,7 @@ def saved_choices(run: Path) -> Mapping[str, str]:
 
 
 def known_settings(config_name: str) -> set[str]:
-    """Every group, and every dotted key of the default configuration with the groups chosen on the command line."""
+    """Every group, and every dotted key of the configuration with the groups chosen on the command line."""
     groups = {
         str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir() and any(path.glob("*.yaml"))
     }
@@ -131,7 +143,8 @@ def known_settings(config_name: str) -> set[str]:
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:
-    """All keys below a node, as a.b.c."""
+    """All keys below a node that a user may set, as a.b.c."""
     if not isinstance(node, dict):
         return []
-    return [name for key, child in node.items() for name in (f"{prefix}{key}", *dotted(child, f"{prefix}{key}."))]
+    keys = [key for key in node if not key.startswith("_")]
+    return [name for key in keys for name in (f"{prefix}{key}", *dotted(node[key], f"{prefix}{key}."))]

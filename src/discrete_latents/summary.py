@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+
 def show(results: Mapping[str, Any], folder: Path) -> None:
     """Prints the results of a run, and what is in its folder."""
     console = Console(highlight=False)
@@ -19,10 +20,14 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     for name, meaning in meanings(results["eval_samples"]).items():
         for key, value in results["metrics"].items():
             if key.split("/")[-1] == name:
-                table.add_row(key, f"{value:.1%}" if name in ("code_usage", "accuracy") else f"{value:.2f}", meaning)
+                table.add_row(
+                    key, f"{value:.1%}" if name in ("code_usage", "accuracy") else f"{value:.2f}", meaning
+                )
     if "train_images_per_second" in results:
         table.add_row("images per second", f"{results['train_images_per_second']:,.0f}", "training steps alone")
-        table.add_row("seconds", f"{results['seconds']:.0f}", f"{results['epochs']} epochs, {results['steps']} steps")
+        table.add_row(
+            "seconds", f"{results['seconds']:.0f}", f"{results['epochs']} epochs, {results['steps']} steps"
+        )
     console.print(table)
     for path in written(folder):
         console.print(str(path), soft_wrap=True)

@@ -6,6 +6,7 @@ The only module that calls Hydra's `instantiate`.
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -41,9 +43,12 @@ def make(config: DictConfig, key: str, **arguments: Any) -> Any:
     try:
         return instantiate(config[key], **arguments)
     except (InstantiationException, OmegaConfBaseException) as error:
-        setting = getattr(error, "full_key", None) or key
-        cause = error.__cause__ or error
-        raise UserError(f"{setting}: {str(cause).splitlines()[0]}") from error
+        where = re.search(r"full_key: ([\w.]+)", str(error))
+        # The estimator's temperature is the group `temperature`, by interpolation.
+        setting = (where[1] if where else key).replace("latent.temperature", "temperature")
+        message = str(error.__cause__ or error).splitlines()[0]
+        names_setting = message.split()[0] in (OmegaConf.select(config, setting) or {})
+        raise UserError(f"{setting}{'.' if names_setting else ': '}{message}") from error
 
 
 def build_data(config: DictConfig) -> ImageData:
@@ -56,8 +61,8 @@ def build_data(config: DictConfig) -> ImageData:
 
 
 def build_model(config: DictConfig, data: ImageData) -> LatentModel:
-    """The model, at the data's base rate, after one rehearsed batch, so that what cannot run (shapes, an
-    enumeration too large) is said before anything is written. The random state is left as it was after building."""
+    """The model, at the data's base rate, after a rehearsal on two images: what cannot run (shapes, an
+    enumeration too large) is said before training starts."""
     model: LatentModel = make(
         config,
         "model",
@@ -90,6 +95,10 @@ def check(config: DictConfig) -> None:
         raise UserError(str(error)) from error
     if not isinstance(config.seed, int) or config.seed < 0:
         raise UserError(f"seed must be a whole number of at least 0, got {config.seed!r}")
+    for name in ("max_epochs", "max_steps"):
+        value = config.trainer.get(name, -1)
+        if not isinstance(value, int) or value < -1:
+            raise UserError(f"trainer.{name} must be a whole number, -1 for no limit, got {value!r}")
 
 
 def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
@@ -113,29 +122,20 @@ def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
         if trainer.interrupted:
             raise KeyboardInterrupt
         steps, epochs = trainer.global_step, trainer.current_epoch
-        throughput = next(call.images_per_second for call in trainer.callbacks if isinstance(call, Throughput))
         best = best_checkpoint(trainer)
         metrics = trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
     finally:
         close(trainer)
-    results = {
-        "experiment": names["experiment"],
-        "seed": config.seed,
-        "latent": names["latent"],
-        "data": {"name": data.name, "binarization": data.binarization},
+    results = describe(config, names, data) | {
         "metrics": metrics,
-        "eval_samples": config.eval_samples,
         "epochs": epochs,
         "steps": steps,
         "seconds": round(time.perf_counter() - started, 3),
-        "train_images_per_second": round(throughput, 1),
+        "train_images_per_second": round(images_per_second(trainer), 1),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "versions": versions(),
-        "git": git_commit(),
         "status": "completed",
     }
-    if trainer.is_global_zero:
-        write_json(Path(config.paths.output_dir) / "results.json", results)
+    write_json(Path(config.paths.output_dir) / "results.json", results)
     return results
 
 
@@ -151,29 +151,17 @@ def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mappin
     model = build_model(config, data)
     trainer = build_trainer(config)
     try:
-        batches = data.batches(split, data.eval_batch_size)
-        trainer_data = trainer.test(model, batches, ckpt_path=path, weights_only=True, verbose=False)[0]
+        data.test_split = split
+        tested = trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)[0]
     except RuntimeError as error:
         if "state_dict" not in str(error):
             raise
         raise UserError(f"{path} is a checkpoint of another model or architecture: {error}") from error
     finally:
         close(trainer)
-    metrics = {name.replace("test/", f"{split}/"): value for name, value in trainer_data.items()}
-    results = {
-        "experiment": names["experiment"],
-        "seed": config.seed,
-        "latent": names["latent"],
-        "data": {"name": data.name, "binarization": data.binarization},
-        "checkpoint": str(path),
-        "metrics": metrics,
-        "eval_samples": config.eval_samples,
-        "versions": versions(),
-        "git": git_commit(),
-        "status": "completed",
-    }
-    if trainer.is_global_zero:
-        write_json(Path(config.paths.output_dir) / "results.json", results)
+    metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
+    results = describe(config, names, data) | {"checkpoint": str(path), "metrics": metrics, "status": "completed"}
+    write_json(Path(config.paths.output_dir) / "results.json", results)
     return results
 
 
@@ -193,6 +181,12 @@ def best_checkpoint(trainer: pl.Trainer) -> str | None:
     return (callback.best_model_path or None) if isinstance(callback, ModelCheckpoint) else None
 
 
+def images_per_second(trainer: pl.Trainer) -> float:
+    """The speed of training; 0 where nothing measured it."""
+    measured = [callback for callback in trainer.callbacks if isinstance(callback, Throughput)]  # type: ignore[attr-defined]
+    return measured[0].images_per_second if measured else 0.0
+
+
 def close(trainer: pl.Trainer) -> None:
     """Ends every logger's run, so that the next job of a sweep starts its own."""
     for logger in trainer.loggers:
@@ -201,6 +195,19 @@ def close(trainer: pl.Trainer) -> None:
             import wandb
 
             wandb.finish()
+
+
+def describe(config: DictConfig, names: Mapping[str, str], data: ImageData) -> dict[str, Any]:
+    """What a result was obtained with."""
+    return {
+        "experiment": names["experiment"],
+        "seed": config.seed,
+        "latent": names["latent"],
+        "data": {"name": data.name, "binarization": data.binarization},
+        "eval_samples": config.eval_samples,
+        "versions": versions(),
+        "git": git_commit(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -218,6 +225,7 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+@rank_zero_only
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes all or nothing: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)

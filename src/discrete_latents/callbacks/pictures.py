@@ -12,12 +12,12 @@ from torchvision.utils import make_grid, save_image
 from discrete_latents.data import ImageData
 from discrete_latents.models import LatentModel
 
-SMALLEST = 28
-"""Images of fewer pixels a side are enlarged to at least this in a picture."""
+SMALLEST = 56
+"""Images of fewer pixels a side are enlarged to at least this many in a picture."""
 
 
 class Pictures(pl.Callback):
-    """Writes the model's `pictures` of the first test images into `folder`: after testing, and, of validation
+    """Writes the `pictures` of the first images of a split into `folder`: after testing, and, of validation
     images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones."""
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
@@ -30,7 +30,7 @@ class Pictures(pl.Callback):
             self.write(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        self.write(trainer, pl_module, "test")
+        self.write(trainer, pl_module, trainer.datamodule.test_split)  # type: ignore[attr-defined]
 
     @rank_zero_only
     @torch.no_grad()

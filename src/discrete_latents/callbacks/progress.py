@@ -5,7 +5,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class RunProgress(ProgressBar):
@@ -40,7 +47,9 @@ class RunProgress(ProgressBar):
             console=Console(stderr=True),
         )
         self.progress.start()
-        self.task = self.progress.add_task(what, total=None if total == float("inf") else total, completed=completed, values="")
+        self.task = self.progress.add_task(
+            what, total=None if total == float("inf") else total, completed=completed, values=""
+        )
 
     def stop(self) -> None:
         if self.progress is not None:

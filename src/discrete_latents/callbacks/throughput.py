@@ -21,7 +21,9 @@ class Throughput(pl.Callback):
     def images_per_second(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple, batch_idx: int
+    ) -> None:
         if self.started is None:
             self.started = now(pl_module.device)
         self.images += len(batch[0]) * trainer.world_size

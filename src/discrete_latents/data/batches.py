@@ -40,27 +40,35 @@ class Batches:
     from its `state_dict`."""
 
     def __init__(
-        self, pixels: Tensor, labels: Tensor, batch_size: int, order: EpochOrder, to_float: Callable[[Tensor], Tensor]
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        order: EpochOrder,
+        to_float: Callable[[Tensor], Tensor],
     ) -> None:
         self.pixels = pixels
         self.labels = labels
         self.batch_size = batch_size
         self.sampler = order  # the name by which Lightning finds `set_epoch`
+        self.batch_sampler = None
         self.to_float = to_float
         self.position = 0
+        self.resume_at = 0
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
+        self.position, self.resume_at = self.resume_at, 0
         order = self.sampler().to(self.pixels.device)
         for index in order.split(self.batch_size)[self.position :]:
             self.position += 1
             yield self.to_float(self.pixels[index]), self.labels[index]
-        self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position = state["position"]
+        self.resume_at = state["position"] % len(self)

@@ -27,9 +27,7 @@ def prepare(grey: UInt8[Tensor, "n *image"], mode: str, part: int) -> UInt8[Tens
     return grey
 
 
-def draw(
-    grey: UInt8[Tensor, "n *image"], generator: torch.Generator | None = None
-) -> Float[Tensor, "n *image"]:
+def draw(grey: UInt8[Tensor, "n *image"], generator: torch.Generator | None = None) -> Float[Tensor, "n *image"]:
     """Bernoulli(grey / 255) pixels, 0.0 or 1.0, on the device of `grey`; exact at 0 and at 255."""
     u = torch.rand(grey.shape, generator=generator, device=grey.device)
     return (u < grey / 255).float()

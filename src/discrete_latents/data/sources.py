@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -32,7 +32,7 @@ def digits() -> Splits:
 
     The order is shuffled once, by a fixed seed, since the file is grouped by writer.
     """
-    data = load_digits()
+    data: Any = load_digits()
     grey = torch.from_numpy(data.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(data.target)
     order = torch.randperm(len(grey), generator=torch.Generator().manual_seed(0))
@@ -57,9 +57,13 @@ def torchvision_images(dataset: str, root: str) -> Splits:
         if len(train.grey) != 60_000 or len(test.grey) != 10_000 or not train.grey.shape[1:] == (1, 28, 28):
             raise ValueError(f"{len(train.grey)} and {len(test.grey)} images of {tuple(train.grey.shape[1:])}")
     except Exception as error:  # whatever a damaged file makes the reader raise
-        raise ValueError(f"the files in {folder} are damaged ({error}); delete that folder to download them anew") from error
+        raise ValueError(
+            f"the files in {folder} are damaged ({error}); delete that folder to download them anew"
+        ) from error
     return Splits(
-        Images(train.grey[:50_000], train.labels[:50_000]), Images(train.grey[50_000:], train.labels[50_000:]), test
+        Images(train.grey[:50_000], train.labels[:50_000]),
+        Images(train.grey[50_000:], train.labels[50_000:]),
+        test,
     )
 
 
@@ -74,8 +78,9 @@ def download(source: type[datasets.MNIST], root: Path, folder: Path) -> None:
             log.info("Downloading %s to %s", source.__name__, folder)
             source(str(root), download=True)
     except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
         raise FileNotFoundError(
-            f"{source.__name__} is not in {folder} and cannot be downloaded ({error}); put {', '.join(RAW_FILES)} "
-            "there, or name the folder that holds them with paths.data_dir=… or the variable DISCRETE_LATENTS_DATA; "
-            "data=digits needs no files"
+            f"{source.__name__} is not in {folder} and cannot be downloaded ({reason}); put "
+            f"{', '.join(RAW_FILES)} there, or name the folder that holds {source.__name__}/raw with "
+            "paths.data_dir=… or the variable DISCRETE_LATENTS_DATA; data=digits needs no files"
         ) from error

@@ -1,9 +1,9 @@
 """Estimators of the gradient through discrete latent variables. Pure PyTorch, usable alone:
 
-    from discrete_latents.latent import GumbelSoftmax
+from discrete_latents.latent import GumbelSoftmax
 
-    z = GumbelSoftmax(temperature=0.5)(logits)      # as torch.nn.functional.gumbel_softmax
-    bound = GumbelSoftmax(temperature=0.5)(objective)
+z = GumbelSoftmax(temperature=0.5)(logits)      # as torch.nn.functional.gumbel_softmax
+bound = GumbelSoftmax(temperature=0.5)(objective)
 """
 
 from discrete_latents.latent.estimator import Estimator, Objective, Sampler

@@ -71,9 +71,7 @@ class Estimator(nn.Module):
         self.temperature = None
         self.samples = whole("samples", samples)
 
-    def site(
-        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | float]:
+    def site(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         """Draws at one `sample` call: z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
         raise NotImplementedError
 

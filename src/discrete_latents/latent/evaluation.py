@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrete_latents.latent import layout
+from discrete_latents.latent.checks import whole
 from discrete_latents.latent.distributions import categorical_kl, sample_codes
 from discrete_latents.latent.estimator import Estimator, Objective, Sampler
-from discrete_latents.latent.checks import whole
 
 
 class HardSampler(Sampler):
@@ -24,9 +24,7 @@ class HardSampler(Sampler):
         self.sampled = sampled
         self.codes: list[Int[Tensor, "*S B N"]] = []
 
-    def draw(
-        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | float]:
+    def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         codes = sample_codes(logits, *shape)
         self.codes.append(codes)
         z = layout.one_hot(codes, logits.shape[-1], logits.dtype)

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrete_latents.latent import layout
+from discrete_latents.latent.checks import whole
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, Objective, Sampler
-from discrete_latents.latent.checks import whole
 
 
 class Exact(Estimator):
@@ -27,9 +27,7 @@ class Exact(Estimator):
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         log_q: list[Tensor] = []
 
-        def site(
-            logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]
-        ) -> tuple[Tensor, Tensor | float]:
+        def site(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
             # Each call's configurations are a new first dimension, (C, …, B, N, K), and all that was drawn
             # before broadcasts over it, whether or not these logits depend on it.
             logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discrete_latents.latent import layout
+from discrete_latents.latent.checks import positive
 from discrete_latents.latent.distributions import (
     categorical_kl,
     categorical_log_prob,
@@ -15,7 +16,6 @@ from discrete_latents.latent.distributions import (
     gumbel_like,
 )
 from discrete_latents.latent.estimator import Estimator, Objective, Sampler
-from discrete_latents.latent.checks import positive
 from discrete_latents.latent.temperature import Temperature, as_temperature
 
 
@@ -48,9 +48,7 @@ class Pathwise(Estimator):
             return Sampler(lambda logits, _prior, _shape: (self.draw(logits), 0.0))(objective)
         return super().forward(objective)
 
-    def site(
-        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | float]:
+    def site(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         expanded = logits.expand(*shape, *logits.shape)
         z = self.draw(expanded)
         if prior is None:
@@ -92,9 +90,7 @@ class GumbelSoftmax(Pathwise):
     def draw(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         return layout.softmax((logits + gumbel_like(logits)) / self.temperature())
 
-    def site(
-        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | float]:
+    def site(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         if self.kl == "analytic" or prior is None:
             return super().site(logits, prior, shape)
         temperature = self.temperature()

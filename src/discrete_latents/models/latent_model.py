@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
 from discrete_latents.latent.checks import whole
@@ -70,7 +70,7 @@ class LatentModel(pl.LightningModule):
     def compile_networks(self) -> None:
         """Compiles the networks in place, so that the keys of checkpoints stay as they are."""
         for network in self.children():
-            if not isinstance(network, Estimator | HardBound | nn.ModuleDict):
+            if not isinstance(network, Estimator | CodeUsage):
                 network.compile()
 
     def forward(self, batch: Batch) -> Tensor:
@@ -81,14 +81,24 @@ class LatentModel(pl.LightningModule):
         bound = self(batch).mean()
         # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach())
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
             self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True)
             self.trained_bounds.clear()
         return -bound
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
+        """Processes start from the same weights, since they share a seed, and draw different noise."""
         self.trained_bounds.clear()
+        if self.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["noise"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
+        torch.set_rng_state(checkpoint["noise"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.log_evaluation(batch, "val", {})
@@ -104,7 +114,7 @@ class LatentModel(pl.LightningModule):
         values = {"nelbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, **values}
         if self.estimator.relaxed:
             values["relaxed_nelbo"] = -self(batch)
-        self.code_usage[split].update(torch.cat(sampler.codes, -1))
+        self.code_usage.update(torch.cat(sampler.codes, -1))
         self.log_dict(
             {f"{split}/{name}": value.mean() for name, value in values.items()},
             on_step=False,
@@ -130,9 +140,8 @@ class LatentModel(pl.LightningModule):
 
     def finish_evaluation(self, split: str) -> None:
         self.evaluating.close()
-        metric = self.code_usage[split]
-        self.log_dict({f"{split}/{name}": value for name, value in metric.compute().items()})
-        metric.reset()
+        self.log_dict({f"{split}/{name}": value for name, value in self.code_usage.compute().items()})
+        self.code_usage.reset()
 
     @contextmanager
     def evaluation_noise(self) -> Iterator[None]:

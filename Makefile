@@ -1,0 +1,31 @@
+# One command each. PYTHON chooses the interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: install demo test test-fast lint clean
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
+	  { echo "error: Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)   ## the environment alone, in .venv
+
+demo: install           ## train the default experiment: a VAE on handwritten digits, nothing downloaded
+	$(BIN)/python train.py
+
+test: install           ## all tests, the slow ones too
+	$(BIN)/python -m pytest -n 2
+
+test-fast: install      ## without the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: install           ## ruff and pyright, through pre-commit
+	$(BIN)/pre-commit run --all-files
+
+clean:                  ## the environment and what tools left
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
