@@ -111,9 +111,7 @@ def use_saved_config(run: Path, output: Path) -> None:
     for word in sys.argv[1:]:
         key, _, value = word.partition("=")
         if key.lstrip("+~").split("/")[0] in groups and not value.startswith("{"):
-            fail(
-                f"{key} = {value}: a run keeps its own {key}; single settings can change, as trainer.max_epochs=20"
-            )
+            fail(f"{key} = {value}: a run keeps its own {key}; single settings can change, as trainer.max_epochs=20")
     options = ["--config-path", str(saved), "--config-name", "config"]
     hydra_settings = [
         f"hydra.run.dir={quoted(output.absolute())}",

@@ -45,9 +45,7 @@ class MetricsCSV(Logger):
             self.rows = [old for old in self.read() if int(old["step"]) < (step or 0)]
             self.columns = []
         self.rows.append(row)
-        columns = (
-            ["step", *sorted(set().union(*self.rows) - {"step"})] if not row.keys() <= set(self.columns) else []
-        )
+        columns = ["step", *sorted(set().union(*self.rows) - {"step"})] if not row.keys() <= set(self.columns) else []
         if columns:
             self.columns = columns
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,13 +23,9 @@ class Network:
         self, hidden: Sequence[int], decoder_hidden: Sequence[int] | None = None, activation: str = "ReLU"
     ) -> None:
         self.hidden = widths("hidden", hidden)
-        self.decoder_hidden = (
-            self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
-        )
+        self.decoder_hidden = self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
         if not (isinstance(activation, str) and hasattr(nn.modules.activation, activation)):
-            raise ValueError(
-                f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}"
-            )
+            raise ValueError(f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}")
         self.activation: type[nn.Module] = getattr(nn.modules.activation, activation)
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:

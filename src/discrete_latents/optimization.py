@@ -13,9 +13,7 @@ class Optimization:
     `lr`; 1 never lowers it. Raises ValueError unless lr > 0 and 0 ≤ hold ≤ 1.
     """
 
-    def __init__(
-        self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0
-    ) -> None:
+    def __init__(self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0) -> None:
         if isinstance(lr, str) or not lr > 0:
             raise ValueError(f"lr must be greater than 0, got {lr!r}")
         if isinstance(hold, str) or not 0 <= hold <= 1:
@@ -33,7 +31,5 @@ class Optimization:
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.algorithm(parameters, lr=self.lr)
 
-    def scheduler(
-        self, optimizer: torch.optim.Optimizer, total_steps: float
-    ) -> torch.optim.lr_scheduler.LRScheduler:
+    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: float) -> torch.optim.lr_scheduler.LRScheduler:
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))

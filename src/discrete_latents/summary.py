@@ -20,14 +20,10 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     for name, meaning in meanings(results["eval_samples"]).items():
         for key, value in results["metrics"].items():
             if key.split("/")[-1] == name:
-                table.add_row(
-                    key, f"{value:.1%}" if name in ("code_usage", "accuracy") else f"{value:.2f}", meaning
-                )
+                table.add_row(key, f"{value:.1%}" if name in ("code_usage", "accuracy") else f"{value:.2f}", meaning)
     if "train_images_per_second" in results:
         table.add_row("images per second", f"{results['train_images_per_second']:,.0f}", "training steps alone")
-        table.add_row(
-            "seconds", f"{results['seconds']:.0f}", f"{results['epochs']} epochs, {results['steps']} steps"
-        )
+        table.add_row("seconds", f"{results['seconds']:.0f}", f"{results['epochs']} epochs, {results['steps']} steps")
     console.print(table)
     for path in written(folder):
         console.print(str(path), soft_wrap=True)

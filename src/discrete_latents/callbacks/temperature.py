@@ -12,9 +12,7 @@ class TemperatureSchedule(pl.Callback):
     schedule has it. Nothing to do for an estimator without a temperature.
     """
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: LatentModel, batch: object, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: LatentModel, batch: object, batch_idx: int) -> None:
         if pl_module.estimator.temperature is not None:
             pl_module.estimator.temperature.update(trainer.global_step)
 

@@ -37,16 +37,12 @@ def sample_codes(logits: Float[Tensor, "*batch N K"], *shape: int) -> Int[Tensor
     return (u.unsqueeze(-2) >= cumulative[..., :-1, :]).sum(-2)
 
 
-def categorical_log_prob(
-    z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]
-) -> Float[Tensor, "..."]:
+def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "..."]:
     """Σ_n log p(z_n) of one-hot z."""
     return (z * layout.log_softmax(logits)).sum((-1, -2))
 
 
-def categorical_kl(
-    logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#batch N K"]
-) -> Float[Tensor, "*batch"]:
+def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "*batch"]:
     """Σ_n KL(q_n ‖ p_n) = Σ_n Σ_k q_nk (log q_nk − log p_nk), exact; 0 where q = p, log K for a one-hot q
     under a uniform prior."""
     log_q = layout.log_softmax(logits)

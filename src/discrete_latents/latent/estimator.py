@@ -22,7 +22,6 @@ from discrete_latents.latent import layout
 from discrete_latents.latent.checks import whole
 from discrete_latents.latent.temperature import Temperature
 
-Logits = Float[Tensor, "*S B N K"]
 Site = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
 
 
@@ -39,8 +38,8 @@ class Sampler:
         self.shape = shape
         self.kl: Tensor | float = 0.0
 
-    def __call__(self, logits: Logits, prior: Float[Tensor, "N K"] | None = None) -> Float[Tensor, "... N K"]:
-        """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits.
+    def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "N K"] | None = None) -> Tensor:
+        """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits, (*S, B, N, K) or (B, N, K).
 
         The KL from the prior is accounted for where a prior is given. Noise, softmax and KL are computed
         in float32 at least, autocast or not: in half precision Gumbel noise loses its tail.

@@ -1,0 +1,78 @@
+"""What every estimator must do, found by its YAML: a new one is tested by being there."""
+
+import pytest
+import torch
+
+from tests.latent.problems import LATENTS, Problem, make_estimator
+
+pytestmark = pytest.mark.parametrize("name", LATENTS)
+
+
+def test_the_bound_has_one_value_an_image_and_reaches_every_leaf(name: str):
+    problem = Problem(2, 3, layers=2)
+    values, gradients = problem.estimates(make_estimator(name), copies=4)
+    assert values.shape == (4,)
+    assert values.isfinite().all()
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+
+
+def test_bernoulli_latents_are_two_classes(name: str):
+    values, _ = Problem(3, 2).estimates(make_estimator(name), copies=4)
+    assert values.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("temperature", [1e-3, 1.0, 1e3])
+def test_no_precision_logit_or_temperature_gives_a_nan(name: str, dtype, scale: float, temperature: float):
+    estimator = make_estimator(name, temperature)
+    logits = (torch.randn(2000, 1, 5) * scale).to(dtype).requires_grad_()
+    weight = torch.randn(5, dtype=dtype)
+
+    def objective(sample):
+        z = sample(logits, prior=torch.zeros(1, 5, dtype=dtype))
+        assert z.dtype == dtype
+        assert z.isfinite().all()
+        return (z * weight).sum((-1, -2)).to(torch.float64)
+
+    bound = estimator(objective)
+    bound.sum().backward()
+    assert bound.isfinite().all()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_does_not_reach_the_sampler(name: str, dtype):
+    """Gumbel noise in half precision is cut at 5.5 or 7.6: a class of log-probability -9 would never be drawn."""
+    rare = torch.tensor([[0.0, -9.0]]).expand(400_000, 1, 2)
+    drawn = []
+
+    def objective(sample):
+        z = sample(rare)
+        drawn.append(z[..., 1] > 0.5)
+        return z.sum((-1, -2))
+
+    with torch.autocast("cpu", dtype):
+        make_estimator(name, 0.1)(objective)
+    assert drawn[0].any()
+
+
+def test_the_layout_of_the_logits_in_memory_does_not_matter(name: str):
+    problem = Problem(2, 3)
+    (leaf,) = problem.leaves(4)
+    estimator = make_estimator(name)
+    bounds = []
+    for logits in (leaf, leaf.transpose(-1, -2).contiguous().transpose(-1, -2), leaf.expand(4, 2, 3)):
+        torch.manual_seed(3)
+        bounds.append(estimator(problem.objective([logits])))
+    torch.testing.assert_close(bounds[0], bounds[1])
+    torch.testing.assert_close(bounds[0], bounds[2])
+
+
+def test_state_survives_a_checkpoint(name: str):
+    estimator, other = make_estimator(name, 0.7), make_estimator(name, 0.9)
+    other.load_state_dict(estimator.state_dict())
+    if estimator.temperature is not None:
+        assert other.temperature() == estimator.temperature()
