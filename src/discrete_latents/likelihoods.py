@@ -11,7 +11,7 @@ from torch.nn import functional as F
 class Likelihood(nn.Module):
     """The distribution of an image x, (B, *image), given a decoder's output, (*S, B, *image)."""
 
-    def log_prob(self, x: Float[Tensor, "B *image"], output: Float[Tensor, "..."]) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         """log p(x | z), (*S, B), computed in float32 at least."""
         pixels = self.pixel_log_prob(x, output.float() if output.dtype.itemsize < 4 else output)
         return pixels.flatten(1 - x.dim()).sum(-1)

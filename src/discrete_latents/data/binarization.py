@@ -14,7 +14,7 @@ image is read. threshold: grey > 127. grey: grey / 255 as it is."""
 FIXED_SEED = 0
 
 
-def prepare(grey: UInt8[Tensor, "n *image"], mode: str, part: int) -> UInt8[Tensor, "n *image"]:
+def prepare(grey: UInt8[Tensor, "n ..."], mode: str, part: int) -> UInt8[Tensor, "n ..."]:
     """What a split keeps in memory: pixels 0 and 255 where they are drawn once, else the grey values.
 
     part: the number of the split, so that no two share their noise.
@@ -27,12 +27,12 @@ def prepare(grey: UInt8[Tensor, "n *image"], mode: str, part: int) -> UInt8[Tens
     return grey
 
 
-def draw(grey: UInt8[Tensor, "n *image"], generator: torch.Generator | None = None) -> Float[Tensor, "n *image"]:
+def draw(grey: UInt8[Tensor, "n ..."], generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
     """Bernoulli(grey / 255) pixels, 0.0 or 1.0, on the device of `grey`; exact at 0 and at 255."""
     u = torch.rand(grey.shape, generator=generator, device=grey.device)
     return (u < grey / 255).float()
 
 
-def to_float(pixels: UInt8[Tensor, "n *image"]) -> Float[Tensor, "n *image"]:
+def to_float(pixels: UInt8[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """Kept pixels as values in [0, 1]."""
     return pixels / 255

@@ -51,7 +51,7 @@ class LatentModel(pl.LightningModule):
         self.likelihood = likelihood
         self.optimization = optimization
         self.evaluator = HardBound(eval_samples, eval_chunk)
-        self.code_usage = nn.ModuleDict({name: CodeUsage(num_latents, num_classes) for name in ("val", "test")})
+        self.code_usage = CodeUsage(num_latents, num_classes)
         self.trained_bounds: list[Tensor] = []
         self.evaluating = ExitStack()
 
