@@ -1,1 +1,21 @@
-"""Train models with discrete latent variables, and swap how their gradient is estimated."""
+"""Train models with discrete latent variables, and swap how their gradient is estimated.
+
+from discrete_latents import load_run                   # a trained model, from its run directory
+from discrete_latents.latent import GumbelSoftmax       # an estimator alone, pure PyTorch
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from discrete_latents.runs import Run, load_run
+
+__all__ = ["Run", "load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for, so that the latent module alone imports neither Lightning nor Hydra."""
+    if name in __all__:
+        from discrete_latents import runs
+
+        return getattr(runs, name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

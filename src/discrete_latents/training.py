@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,21 +60,25 @@ def build_data(config: DictConfig) -> ImageData:
     return data
 
 
-def build_model(config: DictConfig, data: ImageData) -> LatentModel:
-    """The model, at the data's base rate, after a rehearsal on two images: what cannot run (shapes, an
-    enumeration too large) is said before training starts."""
-    model: LatentModel = make(
+def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
+    return make(
         config,
         "model",
-        image_shape=data.image_shape,
+        image_shape=image_shape,
         estimator=make(config, "latent"),
         optimization=make(config, "optimizer"),
     )
+
+
+def build_model(config: DictConfig, data: ImageData) -> LatentModel:
+    """The model, at the data's base rate, after a rehearsal on two images: what cannot run (shapes, an
+    enumeration too large) is said before training starts."""
+    model = make_model(config, data.image_shape)
     model.set_base_rate(data.mean_image)
     with model.evaluation_noise(), torch.no_grad():
         try:
-            model(next(iter(data.batches("train", 2))))
-        except (ValueError, RuntimeError) as error:
+            model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
+        except (ValueError, RuntimeError, IndexError) as error:
             raise UserError(f"{type(model).__name__} with {type(model.estimator).__name__}: {error}") from error
     if config.compile:
         model.compile_networks()

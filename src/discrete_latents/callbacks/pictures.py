@@ -40,6 +40,8 @@ class Pictures(pl.Callback):
         with model.evaluation_noise():
             pictures = model.pictures(batch)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in model.figures().items():
+            figure.savefig(self.folder / f"{name}.png", dpi=120, bbox_inches="tight")
         for name, rows in pictures.items():
             grid = arrange(rows.float().cpu())
             save_image(grid, self.folder / f"{name}.png")

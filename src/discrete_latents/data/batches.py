@@ -1,6 +1,6 @@
 """The batch path: images in memory as one tensor, an epoch a permutation, a batch an index operation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,12 +26,41 @@ class EpochOrder:
     def __len__(self) -> int:
         return len(range(self.rank, self.count, self.world)) if self.seed is None else self.count // self.world
 
-    def __call__(self) -> Tensor:
+    def permutation(self, count: int, stream: int = 0) -> Tensor:
+        """A permutation of this epoch; different streams are independent."""
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, stream)) % 2**63)
+        return torch.randperm(count, generator=generator)
+
+    def indices(self) -> Tensor:
+        """The images of this process, in order."""
         if self.seed is None:
             return torch.arange(self.rank, self.count, self.world)
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        order = torch.randperm(self.count, generator=generator)
-        return order[self.rank :: self.world][: len(self)]
+        return self.permutation(self.count)[self.rank :: self.world][: len(self)]
+
+    def batches(self, batch_size: int) -> Sequence[Tensor]:
+        """The epoch as one index a batch."""
+        return self.indices().split(batch_size)
+
+
+class MixedOrder(EpochOrder):
+    """Labelled images first in every batch, `labelled_batch_size` of them, then unlabelled ones. An epoch visits
+    every unlabelled image once, and the labelled ones, in permutations, as often as the batches need."""
+
+    def __init__(self, labelled: Tensor, unlabelled: Tensor, labelled_batch_size: int, *order: int) -> None:
+        super().__init__(len(unlabelled), *order)
+        self.labelled = labelled
+        self.unlabelled = unlabelled
+        self.labelled_batch_size = labelled_batch_size
+
+    def batches(self, batch_size: int) -> Sequence[Tensor]:
+        unlabelled = self.unlabelled[self.indices()].split(batch_size)
+        needed = len(unlabelled) * self.labelled_batch_size
+        rounds = -(-needed // len(self.labelled))
+        # Each process draws its own: stream 0 is the order of the unlabelled images, which they share.
+        streams = range(1 + self.rank * rounds, 1 + (self.rank + 1) * rounds)
+        order = torch.cat([self.permutation(len(self.labelled), stream) for stream in streams])[:needed]
+        labelled = self.labelled[order].split(self.labelled_batch_size)
+        return [torch.cat(pair) for pair in zip(labelled, unlabelled, strict=True)]
 
 
 class Batches:
@@ -62,9 +91,9 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
         self.position, self.resume_at = self.resume_at, 0
-        order = self.sampler().to(self.pixels.device)
-        for index in order.split(self.batch_size)[self.position :]:
+        for index in self.sampler.batches(self.batch_size)[self.position :]:
             self.position += 1
+            index = index.to(self.pixels.device, non_blocking=True)
             yield self.to_float(self.pixels[index]), self.labels[index]
 
     def state_dict(self) -> dict[str, Any]:

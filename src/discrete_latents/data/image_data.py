@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from discrete_latents.data.batches import Batches, EpochOrder
+from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 from discrete_latents.data.sources import Splits
 from discrete_latents.latent.checks import whole
@@ -16,8 +16,12 @@ class ImageData(pl.LightningDataModule):
     """Images of a source, binarised as `binarization` says, in memory on the model's device.
 
     source: called without arguments, gives the splits. seed: of the order of training images. Validation and
-    test images are binarised once, whatever the training mode. Raises ValueError for an unknown mode or a
-    batch size below 1.
+    test images are binarised once, whatever the training mode.
+
+    labelled: for semi-supervised training, how many training images keep their label, as many of each class,
+    chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
+    before its `batch_size` unlabelled ones. Raises ValueError for an unknown mode, a batch size below 1, or a
+    number of labels that the classes do not share evenly.
     """
 
     def __init__(
@@ -28,6 +32,9 @@ class ImageData(pl.LightningDataModule):
         batch_size: int = 100,
         eval_batch_size: int = 500,
         seed: int = 0,
+        labelled: int | None = None,
+        labelled_batch_size: int = 100,
+        label_seed: int = 0,
     ) -> None:
         super().__init__()
         if binarization not in MODES:
@@ -38,6 +45,9 @@ class ImageData(pl.LightningDataModule):
         self.batch_size = whole("batch_size", batch_size)
         self.eval_batch_size = whole("eval_batch_size", eval_batch_size)
         self.seed = seed
+        self.labelled = None if labelled is None else whole("labelled", labelled)
+        self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
+        self.label_seed = label_seed
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
@@ -50,6 +60,11 @@ class ImageData(pl.LightningDataModule):
             mode = "fixed" if self.binarization == "dynamic" and split != "train" else self.binarization
             self.pixels[split] = prepare(images.grey, mode, part)
             self.labels[split] = images.labels
+        if self.labelled is not None:
+            labels = torch.full_like(self.labels["train"], -1)
+            chosen = balanced(self.labels["train"], self.labelled, self.label_seed)
+            labels[chosen] = self.labels["train"][chosen]
+            self.labels["train"] = labels
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -70,14 +85,14 @@ class ImageData(pl.LightningDataModule):
         device, rank, world = (
             (trainer.strategy.root_device, trainer.global_rank, trainer.world_size) if trainer else ("cpu", 0, 1)
         )
+        pixels, labels = self.pixels[split], self.labels[split]
+        if shuffled and self.labelled is not None:
+            known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
+            order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world)
+        else:
+            order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world)
         drawn = shuffled and self.binarization == "dynamic"
-        return Batches(
-            self.pixels[split].to(device),
-            self.labels[split].to(device),
-            batch_size,
-            EpochOrder(len(self.pixels[split]), self.seed if shuffled else None, rank, world),
-            draw if drawn else to_float,
-        )
+        return Batches(pixels.to(device), labels.to(device), batch_size, order, draw if drawn else to_float)
 
     def train_dataloader(self) -> Batches:
         return self.batches("train", self.batch_size, shuffled=True)
@@ -87,3 +102,17 @@ class ImageData(pl.LightningDataModule):
 
     def test_dataloader(self) -> Batches:
         return self.batches(self.test_split, self.eval_batch_size)
+
+
+def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices of `count` images, as many of each class, a function of the seed. Raises ValueError where that
+    cannot be."""
+    classes, sizes = labels.unique(return_counts=True)
+    share, rest = divmod(count, len(classes))
+    if rest or share > sizes.min():
+        raise ValueError(
+            f"labelled must be a multiple of the {len(classes)} classes, at most {int(sizes.min()) * len(classes)}, "
+            f"got {count}"
+        )
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([order[labels[order] == label][:share] for label in classes])

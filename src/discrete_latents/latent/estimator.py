@@ -38,6 +38,22 @@ class Sampler:
         self.shape = shape
         self.kl: Tensor | float = 0.0
 
+    def normal(self, mean: Float[Tensor, "*_ D"], log_scale: Float[Tensor, "*_ D"]) -> Tensor:
+        """Draws D Gaussian latents beside the discrete ones, (*S, B, D), reparameterised, and accounts for
+        their KL from N(0, I): in closed form, or, where several samples share a bound, of the draw."""
+        with torch.autocast(mean.device.type, enabled=False):
+            dtype, mean, log_scale = mean.dtype, at_least_float32(mean), at_least_float32(log_scale)
+            noise = torch.randn(
+                *(self.shape if mean.dim() == 2 else ()), *mean.shape, dtype=mean.dtype, device=mean.device
+            )
+            z = mean + log_scale.exp() * noise
+            if self.shape:
+                kl = 0.5 * (z.square() - noise.square()) - log_scale
+            else:
+                kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
+        self.kl = self.kl + kl.sum(-1)
+        return z.to(dtype)
+
     def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "N K"] | None = None) -> Tensor:
         """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits, (*S, B, N, K) or (B, N, K).
 

@@ -60,6 +60,10 @@ class CategoricalVAE(LatentModel):
         """The likelihood's parameters given z."""
         return self.decoder(layout.to_units(z)) + self.output_bias
 
+    def encode_codes(self, x: Float[Tensor, "B C H W"]) -> Int[Tensor, "B N"]:
+        """The most probable class of each latent."""
+        return self.encode(x).argmax(-1)
+
     def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "*S B C H W"]:
         """E[x | z] of class indices."""
         return self.likelihood.mean(self.decode(layout.one_hot(codes, self.num_classes, self.output_bias.dtype)))

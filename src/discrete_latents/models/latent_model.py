@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
@@ -77,15 +78,24 @@ class LatentModel(pl.LightningModule):
         """The estimator's bound, (B,), nats."""
         return self.estimator(self.objective(batch))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def figures(self) -> dict[str, Figure]:
+        """Figures of the last evaluation, by name."""
+        return {}
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the mean bound that is logged, nats."""
         bound = self(batch).mean()
+        return -bound, bound
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss, bound = self.training_loss(batch)
         # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach())
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
             self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True)
             self.trained_bounds.clear()
-        return -bound
+        return loss
 
     def on_train_start(self) -> None:
         """Processes start from the same weights, since they share a seed, and draw different noise."""

@@ -1,0 +1,175 @@
+"""The semi-supervised classifier M2 (Kingma et al. 2014, section 2), as Jang et al. 2017, section 4.3, use it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+
+from discrete_latents.latent import HardSampler, Objective, Sampler, layout
+from discrete_latents.latent.checks import whole
+from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.networks import Network
+
+
+class SemiSupervised(LatentModel):
+    """Class y and Gaussian style z make an image: p(y) p(z) p(x | y, z); q(y | x) classifies, q(z | x, y) infers
+    the style. The loss is, with means over their images,
+
+        −labelled bound(x, y) − unlabelled bound(x) − α · log q(y | x)
+
+    where the unlabelled bound has y as its discrete latent, under any estimator; `exact` marginalises it. A
+    training batch holds its labelled images first, `labelled_batch_size` of them; the others' labels are not
+    looked at. What is reported as nelbo and nll is the marginal bound, y not observed.
+
+    num_classes: of y. num_styles: the size of z. alpha: α. hidden, decoder_hidden, network: of both encoders and of
+    the decoder. The other arguments: `LatentModel`. Raises ValueError for a negative alpha.
+    """
+
+    mean_image: Tensor
+    output_bias: Tensor
+    class_prior: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_classes: int,
+        network: Callable[..., Network],
+        hidden: Sequence[int],
+        decoder_hidden: Sequence[int] | None = None,
+        num_styles: int = 32,
+        alpha: float = 0.1,
+        labelled_batch_size: int = 100,
+        num_latents: int = 1,
+        **common: Any,
+    ) -> None:
+        if num_latents != 1:
+            raise ValueError(f"num_latents must be 1, the class, got {num_latents!r}")
+        if isinstance(alpha, str) or not alpha >= 0:
+            raise ValueError(f"alpha must be at least 0, got {alpha!r}")
+        super().__init__(num_latents=1, num_classes=num_classes, **common)
+        self.num_styles = whole("num_styles", num_styles)
+        self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
+        self.alpha = alpha
+        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
+        features = 128
+        self.classifier = networks.encoder(image_shape, num_classes)
+        self.features = networks.encoder(image_shape, features)
+        self.class_features = nn.Linear(num_classes, features, bias=False)
+        self.style = nn.Sequential(networks.activation(), nn.Linear(features, 2 * num_styles))
+        self.decoder = networks.decoder(num_classes + num_styles, image_shape)
+        self.register_buffer("class_prior", torch.zeros(1, num_classes))
+        self.register_buffer("mean_image", torch.zeros(*image_shape))
+        self.register_buffer("output_bias", torch.zeros(*image_shape))
+        self.quality = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+                "calibration_error": MulticlassCalibrationError(num_classes),
+            }
+        )
+        self.confusion = MulticlassConfusionMatrix(num_classes, normalize="true")
+
+    def set_base_rate(self, mean: Tensor) -> None:
+        """Centres the inputs at the mean image and offsets the decoder's output to it."""
+        self.mean_image.copy_(mean)
+        self.output_bias.copy_(self.likelihood.output_for_mean(mean))
+
+    def classify(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+        """Logits of q(y | x)."""
+        return self.classifier(x - self.mean_image)
+
+    def infer_style(self, features: Float[Tensor, "B F"], y: Float[Tensor, "*S B K"]) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of q(z | x, y), (*S, B, D) each, from the features of x, which do not
+        depend on y and are computed once for all classes."""
+        mean, log_scale = self.style(features + self.class_features(y)).chunk(2, -1)
+        return mean, log_scale
+
+    def decode(self, y: Float[Tensor, "*#S K"], z: Float[Tensor, "*#S D"]) -> Tensor:
+        """The likelihood's parameters given class and style, (*S, C, H, W)."""
+        return self.decoder(torch.cat([y, z], -1)) + self.output_bias
+
+    def log_joint(self, x: Tensor, features: Tensor, y: Tensor, sample: Sampler) -> Tensor:
+        """log p(x | y, z) for y, (*S, B, K), one-hot or soft; z is drawn, and its KL accounted for, by `sample`."""
+        z = sample.normal(*self.infer_style(features, y))
+        return self.likelihood.log_prob(x, self.decode(y, z))
+
+    def objective(self, batch: Batch) -> Objective:
+        """The unlabelled bound's objective: the class is a latent."""
+        x, _ = batch
+        return self.unlabelled(x, self.classify(x), self.features(x - self.mean_image))
+
+    def unlabelled(self, x: Tensor, logits: Tensor, features: Tensor) -> Objective:
+        def log_likelihood(sample: Sampler) -> Tensor:
+            y = sample(logits.unsqueeze(-2), prior=self.class_prior).squeeze(-2)
+            return self.log_joint(x, features, y, sample)
+
+        return log_likelihood
+
+    def labelled_bound(self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """A bound on log p(x, y), y observed."""
+        y = layout.one_hot(labels.unsqueeze(-1), self.num_classes, x.dtype).squeeze(-2)
+        sampler = HardSampler()  # of the style alone: no class is drawn
+        return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, labels = batch
+        count = self.labelled_batch_size
+        if len(x) <= count:
+            raise ValueError(
+                f"a training batch of {len(x)} images has none beside the {count} labelled ones; set data.labelled to "
+                "how many training images keep their labels"
+            )
+        logits, features = self.classify(x), self.features(x - self.mean_image)
+        labelled = self.labelled_bound(x[:count], features[:count], labels[:count]).mean()
+        unlabelled = self.estimator(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
+        classification = F.cross_entropy(logits[:count], labels[:count])
+        return self.alpha * classification - labelled - unlabelled, unlabelled
+
+    def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
+        super().log_evaluation(batch, split, values)
+        x, labels = batch
+        probabilities = self.classify(x).softmax(-1)
+        self.quality.update(probabilities, labels)
+        self.confusion.update(probabilities, labels)
+
+    def finish_evaluation(self, split: str) -> None:
+        super().finish_evaluation(split)
+        self.log_dict({f"{split}/{name}": value for name, value in self.quality.compute().items()}, prog_bar=True)
+        self.quality.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self.confusion.reset()
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.confusion.reset()
+
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """`classes`: a row a style drawn from the prior, a column a class. `styles`: an image, then its style
+        under every class."""
+        x, _ = batch
+        y = torch.eye(self.num_classes, device=x.device)
+        drawn = torch.randn(8, 1, self.num_styles, device=x.device)
+        inferred, _ = self.infer_style(self.features(x - self.mean_image), self.classify(x).softmax(-1))
+
+        def every_class(z: Float[Tensor, "rows 1 D"]) -> Float[Tensor, "rows K C H W"]:
+            rows = len(z)
+            pairs = y.expand(rows, -1, -1), z.expand(-1, self.num_classes, -1)
+            return self.likelihood.mean(self.decode(*pairs))
+
+        return {
+            "classes": every_class(drawn),
+            "styles": torch.cat([x.unsqueeze(1), every_class(inferred.unsqueeze(1))], 1),
+        }
+
+    def figures(self) -> dict[str, Figure]:
+        """`confusion`: which class is taken for which, as shares of the true class."""
+        figure = Figure(figsize=(0.8 * self.num_classes, 0.8 * self.num_classes))
+        self.confusion.plot(ax=figure.subplots())
+        return {"confusion": figure}

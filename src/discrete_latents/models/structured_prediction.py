@@ -1,0 +1,121 @@
+"""Structured prediction: one part of an image predicts the rest (Raiko et al. 2015; Jang et al. 2017, section 4.1)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.latent import HardSampler, Objective, layout
+from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.networks import Network
+
+HALVES = {
+    "top": ("top_left", "top_right"),
+    "bottom": ("bottom_left", "bottom_right"),
+    "left": ("top_left", "bottom_left"),
+    "right": ("top_right", "bottom_right"),
+}
+QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
+
+
+class StructuredPrediction(LatentModel):
+    """given pixels → L layers of N latents of K classes, each sampled from the layer above → the other pixels.
+
+    The objective is log p(rest | h_L); with m samples the bound is log (1/m) Σ p(rest | h) (Jang et al. print the
+    mean of logs, a slip). There is no prior, and kl is 0.
+
+    given: "top", "bottom", "left", "right", or one to three of the quadrants "top_left", … as a list. layers: L.
+    num_latents: N of each layer. network: of every connection, called with hidden and decoder_hidden; without
+    hidden widths, linear. The other arguments: `LatentModel`.
+    """
+
+    mean_image: Tensor
+    output_bias: Tensor
+    given: Tensor
+    asked: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_latents: int,
+        num_classes: int,
+        network: Callable[..., Network],
+        hidden: Sequence[int] = (),
+        decoder_hidden: Sequence[int] | None = None,
+        layers: int = 2,
+        given: str | Sequence[str] = "top",
+        **common: Any,
+    ) -> None:
+        if type(layers) is not int or layers < 1:
+            raise ValueError(f"layers must be a whole number of at least 1, got {layers!r}")
+        super().__init__(num_latents=num_latents * layers, num_classes=num_classes, **common)
+        known = given_pixels(given, image_shape)
+        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
+        width = layout.width(num_latents, num_classes)
+        self.first = networks.encoder([int(known.sum())], width)
+        self.between = nn.ModuleList(networks.encoder([width], width) for _ in range(layers - 1))
+        self.head = networks.decoder(width, [int((~known).sum())])
+        self.register_buffer("given", known.nonzero().squeeze(-1))
+        self.register_buffer("asked", (~known).nonzero().squeeze(-1))
+        self.register_buffer("mean_image", torch.zeros(*image_shape))
+        self.register_buffer("output_bias", torch.zeros(len(self.asked)))
+
+    def set_base_rate(self, mean: Tensor) -> None:
+        """Centres the given pixels at their mean and offsets the prediction to that of the rest."""
+        self.mean_image.copy_(mean)
+        self.output_bias.copy_(self.likelihood.output_for_mean(mean.flatten()[self.asked]))
+
+    def objective(self, batch: Batch) -> Objective:
+        x, _ = batch
+        logits = layout.to_logits(self.first((x - self.mean_image).flatten(1)[:, self.given]), self.num_classes)
+        rest = x.flatten(1)[:, self.asked]
+
+        def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
+            return self.likelihood.log_prob(rest, self.predict(logits, sample))
+
+        return log_likelihood
+
+    def predict(self, logits: Float[Tensor, "B N K"], sample: Callable[..., Tensor]) -> Float[Tensor, "*S B asked"]:
+        """The likelihood's parameters of the asked pixels, through all stochastic layers."""
+        units = layout.to_units(sample(logits))
+        for layer in self.between:
+            units = layout.to_units(sample(layout.to_logits(layer(units), self.num_classes)))
+        return self.head(units) + self.output_bias
+
+    def complete(self, x: Float[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
+        """Images with their asked pixels replaced by E[rest | h] of sampled h, `count` completions of each."""
+        features = self.first((x - self.mean_image).flatten(1)[:, self.given])
+        logits = layout.to_logits(features, self.num_classes)
+        rest = self.likelihood.mean(self.predict(logits, HardSampler((count,))))
+        completed = x.flatten(1).repeat(count, 1, 1)
+        completed[..., self.asked] = rest.to(completed.dtype)
+        return completed.unflatten(-1, x.shape[1:])
+
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """`completions`: a row an image: what is given, six sampled completions, the truth."""
+        x, _ = batch
+        shown = x.flatten(1).clone()
+        shown[:, self.asked] = 0.5
+        rows = torch.cat([shown.view_as(x).unsqueeze(0), self.complete(x, 6), x.unsqueeze(0)])
+        return {"completions": rows.transpose(0, 1)}
+
+
+def given_pixels(given: str | Sequence[str], image_shape: Sequence[int]) -> Tensor:
+    """Which of the C·H·W pixels are given, as booleans. Raises ValueError for parts that are not known or leave
+    nothing to predict."""
+    parts = HALVES.get(given, (given,)) if isinstance(given, str) else tuple(given)
+    if not parts or not set(parts) <= set(QUADRANTS) or len(set(parts)) == len(QUADRANTS):
+        raise ValueError(
+            f"given must be one of {', '.join(HALVES)}, or a list of one to three of {', '.join(QUADRANTS)}, "
+            f"got {given!r}"
+        )
+    _, height, width = image_shape
+    mask = torch.zeros(*image_shape, dtype=torch.bool)
+    for part in parts:
+        vertical, horizontal = part.split("_")
+        rows = slice(height // 2) if vertical == "top" else slice(height // 2, None)
+        columns = slice(width // 2) if horizontal == "left" else slice(width // 2, None)
+        mask[:, rows, columns] = True
+    return mask.flatten()
