@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
@@ -170,6 +171,12 @@ class SemiSupervised(LatentModel):
 
     def figures(self) -> dict[str, Figure]:
         """`confusion`: which class is taken for which, as shares of the true class."""
-        figure = Figure(figsize=(0.8 * self.num_classes, 0.8 * self.num_classes))
-        self.confusion.plot(ax=figure.subplots())
+        shares = self.confusion.compute().cpu().numpy()
+        figure = Figure(figsize=(0.6 * self.num_classes, 0.6 * self.num_classes))
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                axes.text(column, row, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
+        axes.set(xlabel="predicted", ylabel="true", xticks=range(self.num_classes), yticks=range(self.num_classes))
         return {"confusion": figure}
