@@ -67,8 +67,11 @@ def eval_task(config: DictConfig) -> None:
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Runs a task under Hydra. A user's mistake is one line on stderr and exit code 1; anything else is a bug
     and keeps its traceback."""
+    composed = False
 
     def job(config: DictConfig) -> None:
+        nonlocal composed
+        composed = True
         try:
             task(config)
         except UserError as error:
@@ -81,7 +84,9 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if composed and not isinstance(error, HydraException | OmegaConfBaseException):
+            raise
         fail(composition_error(f"{error}\n{error.__cause__ or ''}", known_settings(config_name)))
 
 
@@ -135,7 +140,7 @@ def known_settings(config_name: str) -> set[str]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
             config = compose(config_name, chosen)
-        except HydraException:
+        except Exception:  # what was chosen is what could not be composed
             config = compose(config_name)
     return groups | set(dotted(OmegaConf.to_container(config)))
 

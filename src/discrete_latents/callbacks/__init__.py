@@ -1,8 +1,9 @@
 """Lightning callbacks."""
 
+from discrete_latents.callbacks.exactness import DistanceToExact
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress import RunProgress
 from discrete_latents.callbacks.temperature import TemperatureSchedule
 from discrete_latents.callbacks.throughput import Throughput
 
-__all__ = ["Pictures", "RunProgress", "TemperatureSchedule", "Throughput"]
+__all__ = ["DistanceToExact", "Pictures", "RunProgress", "TemperatureSchedule", "Throughput"]

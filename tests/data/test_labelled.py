@@ -1,0 +1,70 @@
+"""Semi-supervised data: which images keep their label, and how batches mix."""
+
+import pytest
+import torch
+
+from discrete_latents.data import ImageData, digits
+from discrete_latents.data.image_data import balanced
+
+
+def make_data(**settings) -> ImageData:
+    data = ImageData("digits", digits, **{"labelled": 50, "labelled_batch_size": 20, "batch_size": 100} | settings)
+    data.setup()
+    return data
+
+
+def test_labels_are_kept_evenly_by_class_and_are_true():
+    data = make_data()
+    kept = data.labels["train"]
+    assert torch.equal(kept[kept >= 0].bincount(), torch.full((10,), 5))
+    assert torch.equal(kept[kept >= 0], digits().train.labels[kept >= 0])
+    assert (data.labels["val"] >= 0).all()
+
+
+def test_the_choice_is_a_function_of_its_seed():
+    assert torch.equal(make_data().labels["train"], make_data(seed=7).labels["train"])
+    assert not torch.equal(make_data().labels["train"], make_data(label_seed=1).labels["train"])
+
+
+def test_every_batch_holds_labelled_images_first_and_the_epoch_every_unlabelled_one_once():
+    data = make_data(binarization="grey")
+    seen = []
+    for images, labels in data.train_dataloader():
+        assert (labels[:20] >= 0).all()
+        assert (labels[20:] == -1).all()
+        seen.append(images[20:])
+    assert len(seen) == 13
+    unlabelled = data.pixels["train"][data.labels["train"] < 0] / 255
+    place = torch.randn(64)  # a number that tells images apart
+    visited, expected = (images.flatten(1) @ place for images in (torch.cat(seen), unlabelled))
+    torch.testing.assert_close(visited.sort()[0], expected.sort()[0])
+
+
+def test_labelled_images_are_visited_evenly():
+    loader = make_data().train_dataloader()
+    index = torch.cat([batch[:20] for batch in loader.sampler.batches(100)])
+    counts = index.bincount()
+    assert (counts > 0).sum() == 50
+    assert counts[counts > 0].min() >= 5
+    assert counts.max() <= 6
+
+
+def test_the_order_depends_on_the_epoch_and_ranks_share_the_unlabelled_images():
+    data = make_data()
+    order = data.train_dataloader().sampler
+    first = torch.cat(order.batches(100))
+    order.set_epoch(1)
+    assert not torch.equal(first, torch.cat(order.batches(100)))
+    parts = []
+    for rank in range(2):
+        order.set_epoch(0)
+        order.rank, order.world = rank, 2
+        parts.append([batch[20:] for batch in order.batches(100)])
+    assert len(parts[0]) == len(parts[1])
+    assert not set(torch.cat(parts[0]).tolist()) & set(torch.cat(parts[1]).tolist())
+
+
+@pytest.mark.parametrize("count", [45, 5, 100_000])
+def test_a_number_that_the_classes_cannot_share_is_refused(count: int):
+    with pytest.raises(ValueError, match="labelled must be a multiple of the 10 classes, at most"):
+        balanced(digits().train.labels, count, 0)
