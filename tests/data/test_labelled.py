@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from discrete_latents.data import ImageData, digits
+from discrete_latents.data.augmentation import shifted
 from discrete_latents.data.image_data import balanced
 
 
@@ -68,3 +69,20 @@ def test_the_order_depends_on_the_epoch_and_ranks_share_the_unlabelled_images():
 def test_a_number_that_the_classes_cannot_share_is_refused(count: int):
     with pytest.raises(ValueError, match="labelled must be a multiple of the 10 classes, at most"):
         balanced(digits().train.labels, count, 0)
+
+
+def test_shifts_move_only_labelled_images_and_lose_nothing_of_what_stays_inside():
+    plain, moved = make_data(binarization="grey"), make_data(binarization="grey", shift=2)
+    (images, _), (shifted_images, _) = (next(iter(data.train_dataloader())) for data in (plain, moved))
+    assert torch.equal(images[20:], shifted_images[20:])
+    candidates = torch.nn.functional.pad(images[:20], (2, 2, 2, 2)).unfold(2, 8, 1).unfold(3, 8, 1)
+    matches = (candidates == shifted_images[:20, :, None, None]).flatten(4).all(-1).flatten(1)
+    assert matches.any(1).all()
+    assert not torch.equal(images[:20], shifted_images[:20])
+
+
+def test_shifts_are_even_over_all_moves():
+    image = torch.zeros(20_000, 1, 5, 5, dtype=torch.uint8)
+    image[..., 2, 2] = 9
+    place = shifted(image, 2).flatten(1).argmax(1).bincount(minlength=25)
+    assert ((place - 800).abs() < 5 * 800**0.5).all()

@@ -140,6 +140,8 @@ def test_a_batch_without_unlabelled_images_is_refused_in_words(batch):
     ("settings", "message"),
     [
         ({"alpha": -1.0}, "alpha must be at least 0, got -1.0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"warmup": -1}, "warmup must be a whole number of at least 0, got -1"),
         ({"num_latents": 2}, "num_latents must be 1, the class, got 2"),
         ({"labelled_batch_size": 0}, "labelled_batch_size must be a whole number of at least 1, got 0"),
     ],
@@ -147,3 +149,22 @@ def test_a_batch_without_unlabelled_images_is_refused_in_words(batch):
 def test_what_is_not_a_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_model(**settings)
+
+
+def test_the_bounds_join_after_the_warmup(batch):
+    model = make_model(alpha=3.0, warmup=1)
+    loss, bound = model.training_loss(batch)
+    x, labels = batch
+    torch.testing.assert_close(loss, 3 * torch.nn.functional.cross_entropy(model.classify(x[:4]), labels[:4]))
+    model.warmup = 0
+    assert model.training_loss(batch)[0] > loss + 1
+    assert bound < 0
+
+
+def test_a_classifier_of_its_own_drops_pixels_in_training_only(batch):
+    model = make_model(classifier=CNN([4]), dropout=0.5)
+    assert any(isinstance(module, torch.nn.Conv2d) for module in model.classifier.modules())
+    assert not any(isinstance(module, torch.nn.Conv2d) for module in model.features.modules())
+    assert not torch.equal(model.classify(batch[0]), model.classify(batch[0]))
+    model.eval()
+    assert torch.equal(model.classify(batch[0]), model.classify(batch[0]))

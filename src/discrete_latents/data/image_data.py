@@ -1,11 +1,13 @@
 """One DataModule over named sources of images."""
 
 from collections.abc import Callable
+from functools import partial
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from discrete_latents.data.augmentation import shifted
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 from discrete_latents.data.sources import Splits
@@ -20,7 +22,8 @@ class ImageData(pl.LightningDataModule):
 
     labelled: for semi-supervised training, how many training images keep their label, as many of each class,
     chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
-    before its `batch_size` unlabelled ones. Raises ValueError for an unknown mode, a batch size below 1, or a
+    before its `batch_size` unlabelled ones. shift: labelled training images are moved by up to so many pixels each
+    way, anew whenever they are read. Raises ValueError for an unknown mode, a batch size below 1, or a
     number of labels that the classes do not share evenly.
     """
 
@@ -35,6 +38,7 @@ class ImageData(pl.LightningDataModule):
         labelled: int | None = None,
         labelled_batch_size: int = 100,
         label_seed: int = 0,
+        shift: int = 0,
     ) -> None:
         super().__init__()
         if binarization not in MODES:
@@ -48,6 +52,9 @@ class ImageData(pl.LightningDataModule):
         self.labelled = None if labelled is None else whole("labelled", labelled)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = label_seed
+        if type(shift) is not int or shift < 0:
+            raise ValueError(f"shift must be a whole number of at least 0, got {shift!r}")
+        self.shift = shift
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
@@ -86,13 +93,19 @@ class ImageData(pl.LightningDataModule):
             (trainer.strategy.root_device, trainer.global_rank, trainer.world_size) if trainer else ("cpu", 0, 1)
         )
         pixels, labels = self.pixels[split], self.labels[split]
+        read = draw if shuffled and self.binarization == "dynamic" else to_float
+        order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world)
         if shuffled and self.labelled is not None:
             known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
             order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world)
-        else:
-            order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world)
-        drawn = shuffled and self.binarization == "dynamic"
-        return Batches(pixels.to(device), labels.to(device), batch_size, order, draw if drawn else to_float)
+            if self.shift:
+                read = partial(self.read_shifted, read)
+        return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
+
+    def read_shifted(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """A batch with its labelled images moved."""
+        count = self.labelled_batch_size
+        return read(torch.cat([shifted(pixels[:count], self.shift), pixels[count:]]))
 
     def train_dataloader(self) -> Batches:
         return self.batches("train", self.batch_size, shuffled=True)

@@ -29,7 +29,10 @@ class SemiSupervised(LatentModel):
     looked at. What is reported as nelbo and nll is the marginal bound, y not observed.
 
     num_classes: of y. num_styles: the size of z. alpha: α. hidden, decoder_hidden, network: of both encoders and of
-    the decoder. The other arguments: `LatentModel`. Raises ValueError for a negative alpha.
+    the decoder. classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels.
+    warmup: how many optimiser steps of classification alone come first, so that the unlabelled bound starts from
+    classes that mean something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
+    warmup, or a dropout outside [0, 1).
     """
 
     mean_image: Tensor
@@ -45,6 +48,9 @@ class SemiSupervised(LatentModel):
         decoder_hidden: Sequence[int] | None = None,
         num_styles: int = 32,
         alpha: float = 0.1,
+        classifier: Network | None = None,
+        dropout: float = 0.0,
+        warmup: int = 0,
         labelled_batch_size: int = 100,
         num_latents: int = 1,
         **common: Any,
@@ -53,13 +59,18 @@ class SemiSupervised(LatentModel):
             raise ValueError(f"num_latents must be 1, the class, got {num_latents!r}")
         if isinstance(alpha, str) or not alpha >= 0:
             raise ValueError(f"alpha must be at least 0, got {alpha!r}")
+        if isinstance(dropout, str) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
+        if type(warmup) is not int or warmup < 0:
+            raise ValueError(f"warmup must be a whole number of at least 0, got {warmup!r}")
         super().__init__(num_latents=1, num_classes=num_classes, **common)
         self.num_styles = whole("num_styles", num_styles)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.alpha = alpha
+        self.warmup = warmup
         networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         features = 128
-        self.classifier = networks.encoder(image_shape, num_classes)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), (classifier or networks).encoder(image_shape, num_classes))
         self.features = networks.encoder(image_shape, features)
         self.class_features = nn.Linear(num_classes, features, bias=False)
         self.style = nn.Sequential(networks.activation(), nn.Linear(features, 2 * num_styles))
@@ -129,7 +140,8 @@ class SemiSupervised(LatentModel):
         labelled = self.labelled_bound(x[:count], features[:count], labels[:count]).mean()
         unlabelled = self.estimator(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
         classification = F.cross_entropy(logits[:count], labels[:count])
-        return self.alpha * classification - labelled - unlabelled, unlabelled
+        ready = float(self.global_step >= self.warmup)
+        return self.alpha * classification - ready * (labelled + unlabelled), unlabelled
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
         super().log_evaluation(batch, split, values)
