@@ -1,7 +1,7 @@
 """A user's mistake, said in one line: which setting, what it was, what is allowed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -19,16 +19,19 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known)}" if len(known) <= 20 else "`--help` lists what there is"
 
 
-def composition_error(message: str, settings: Iterable[str]) -> str:
+def composition_error(message: str, settings: Iterable[str], options: Mapping[str, Iterable[str]] | None = None) -> str:
     """Hydra's report of an override that does not fit, in one line.
 
-    settings: all dotted keys and groups that could have been meant.
+    settings: all dotted keys and groups that could have been meant. options: those of each group.
     """
-    if match := re.search(r"Could not find '(.+)/([^/']+)'", message):
+    if match := re.search(r"Could not (?:find|load) '(.+)/([^/']+)'", message):
         group, option = match.groups()
-        options = re.findall(r"^\t(.+)$", message, re.MULTILINE)
-        return f"{group} = {option} is not an option: {suggest(option, options)}"
-    if match := re.search(r"Could not (?:override|append|delete from config) '?([\w./@-]+)", message):
+        listed = message.partition("Available options")[2].partition("Config search path")[0]
+        known = re.findall(r"^\t(.+)$", listed, re.MULTILINE) or (options or {}).get(group, [])
+        return f"{group} = {option} is not an option: {suggest(option, known)}"
+    if match := re.search(r"An item is already at '([\w./@-]+)'", message):
+        return f"{match[1]} is a setting already: change it without the +"
+    if match := re.search(r"Could not (?:override|delete from config\.) '?([\w./@-]+)", message):
         return f"{match[1].removesuffix('.')} is not a setting: {suggest(match[1], settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"

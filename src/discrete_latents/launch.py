@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,9 +31,11 @@ CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "c
 
 def train_main() -> None:
     """`python train.py`, `discrete-latents-train`."""
-    run = argument("resume")
+    run, folder = argument("resume"), argument("hydra.run.dir")
     if run not in (None, "null"):
         use_saved_config(Path(run), output=Path(run))
+    elif folder and (Path(folder) / ".hydra").exists() and "LOCAL_RANK" not in os.environ:
+        fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with resume={folder}")
     launch(train_task, "train")
 
 
@@ -50,6 +53,11 @@ def eval_main() -> None:
 
 
 def train_task(config: DictConfig) -> None:
+    if HydraConfig.get().mode == RunMode.MULTIRUN and str(config.trainer.get("strategy", "")).startswith("ddp"):
+        raise UserError(
+            f"trainer.strategy = {config.trainer.strategy} does not work in a multirun yet (its processes would each "
+            "run the whole sweep); start the runs one by one"
+        )
     names = saved_choices(Path(config.resume)) if config.resume else HydraConfig.get().runtime.choices
     results = training.train(config, names)
     show_once(results, Path(config.paths.output_dir))
@@ -80,14 +88,19 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     # Per thread, and inherited by the threads of the first parallel operation: so before any.
     torch.set_flush_denormal(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # what debug=profiler prints
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a resumed run's checkpoints
+    warnings.filterwarnings("ignore", ".*dirpath has changed.*")  # those of a run that was moved
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except Exception as error:
         if composed and not isinstance(error, HydraException | OmegaConfBaseException):
             raise
-        fail(composition_error(f"{error}\n{error.__cause__ or ''}", known_settings(config_name)))
+        options = group_options()
+        settings = options.keys() | known_settings(config_name, options)
+        fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options))
 
 
 def fail(message: str) -> None:
@@ -131,18 +144,22 @@ def saved_choices(run: Path) -> Mapping[str, str]:
     return OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
 
 
-def known_settings(config_name: str) -> set[str]:
-    """Every group, and every dotted key of the configuration with the groups chosen on the command line."""
-    groups = {
-        str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_dir() and any(path.glob("*.yaml"))
-    }
-    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups]
+def group_options() -> dict[str, list[str]]:
+    """The options of every group of the project."""
+    folders = [path for path in CONFIGS.rglob("*") if path.is_dir()]
+    options = {str(path.relative_to(CONFIGS)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
+    return {group: names for group, names in options.items() if names}
+
+
+def known_settings(config_name: str, groups: Iterable[str]) -> set[str]:
+    """Every dotted key of the configuration with the options chosen on the command line."""
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in set(groups)]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
             config = compose(config_name, chosen)
         except Exception:  # what was chosen is what could not be composed
             config = compose(config_name)
-    return groups | set(dotted(OmegaConf.to_container(config)))
+    return set(dotted(OmegaConf.to_container(config)))
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:

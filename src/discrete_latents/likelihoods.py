@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from discrete_latents.latent.checks import positive
+
 
 class Likelihood(nn.Module):
     """The distribution of an image x, (B, *image), given a decoder's output, (*S, B, *image)."""
@@ -48,9 +50,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"scale must be greater than 0, got {scale!r}")
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learned)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(positive("scale", scale))), requires_grad=learned)
 
     def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
         error = (x - output) * (-self.log_scale).exp()

@@ -53,6 +53,13 @@ class MLP(Network):
         return layers[:-1]
 
 
+class Linear(MLP):
+    """One linear map each way, whatever the hidden widths."""
+
+    def __init__(self, hidden: Sequence[int] = (), decoder_hidden: Sequence[int] | None = None) -> None:
+        super().__init__(hidden=())
+
+
 class CNN(Network):
     """Convolutions of stride 2, `hidden` being their channels, then one linear map; the decoder is the transpose.
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from discrete_latents.latent.checks import positive
+
 
 class Optimization:
     """An optimiser whose learning rate is held at `lr`, then falls linearly to zero at the last step.
@@ -14,12 +16,10 @@ class Optimization:
     """
 
     def __init__(self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0) -> None:
-        if isinstance(lr, str) or not lr > 0:
-            raise ValueError(f"lr must be greater than 0, got {lr!r}")
-        if isinstance(hold, str) or not 0 <= hold <= 1:
-            raise ValueError(f"hold must be between 0 and 1, got {hold!r}")
+        if not isinstance(hold, int | float) or not 0 <= hold <= 1:
+            raise ValueError(f"hold must be a number between 0 and 1, got {hold!r}")
         self.algorithm = algorithm
-        self.lr = lr
+        self.lr = positive("lr", lr)
         self.hold = hold
 
     def factor(self, step: int, total_steps: float) -> float:
@@ -30,6 +30,3 @@ class Optimization:
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.algorithm(parameters, lr=self.lr)
-
-    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: float) -> torch.optim.lr_scheduler.LRScheduler:
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))

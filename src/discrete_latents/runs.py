@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from discrete_latents.models import LatentModel
-from discrete_latents.training import checkpoint, make_model
+from discrete_latents.training import checkpoint, make_model, read_weights, without_unused_temperature
 
 
 class Run:
@@ -95,10 +95,10 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     (20, 10)
     """
     path = Path(path)
-    weights = torch.load(checkpoint(path, ckpt), map_location=device, weights_only=True)["state_dict"]
+    weights = read_weights(checkpoint(path, ckpt))
     config = OmegaConf.load(path / ".hydra" / "config.yaml")
     assert isinstance(config, DictConfig)
-    model = make_model(config, list(weights["mean_image"].shape))
+    model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
     model.load_state_dict(weights)
     return Run(model.to(device).eval(), config)
 

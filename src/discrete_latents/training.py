@@ -3,6 +3,8 @@
 The only module that calls Hydra's `instantiate`.
 """
 
+import copy
+import inspect
 import json
 import logging
 import os
@@ -18,7 +20,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -28,11 +31,16 @@ from omegaconf.errors import OmegaConfBaseException
 from discrete_latents.callbacks import Throughput
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
+from discrete_latents.latent import Temperature
 from discrete_latents.latent.checks import whole
 from discrete_latents.metrics_csv import MetricsCSV
 from discrete_latents.models import LatentModel
 
 log = logging.getLogger(__name__)
+
+
+MISTAKES = (ValueError, TypeError, OSError, ImportError, MisconfigurationException, OmegaConfBaseException)
+"""What a constructor raises for settings that it refuses; anything else is a bug and keeps its traceback."""
 
 
 def make(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -43,12 +51,25 @@ def make(config: DictConfig, key: str, **arguments: Any) -> Any:
     try:
         return instantiate(config[key], **arguments)
     except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        if not isinstance(cause, (*MISTAKES, InstantiationException)):
+            raise
         where = re.search(r"full_key: ([\w.]+)", str(error))
-        # The estimator's temperature is the group `temperature`, by interpolation.
-        setting = (where[1] if where else key).replace("latent.temperature", "temperature")
-        message = str(error.__cause__ or error).splitlines()[0]
-        names_setting = message.split()[0] in (OmegaConf.select(config, setting) or {})
-        raise UserError(f"{setting}{'.' if names_setting else ': '}{message}") from error
+        raise UserError(locate(config, where[1] if where else key, first_line(cause))) from error
+
+
+def locate(config: DictConfig, group: str, message: str) -> str:
+    """A message that starts with the name of a setting, with the place of that setting in front."""
+    group = group.replace("latent.temperature", "temperature")  # the group, by interpolation
+    node = OmegaConf.select(config, group) or {}
+    name = message.split()[0]
+    if name in node:
+        return f"{group}.{message}"
+    nested = [child for child in node if isinstance(node, DictConfig) and isinstance(node[child], DictConfig)]
+    for child in nested:
+        if name in node[child]:
+            return f"{group}.{child}.{message}"
+    return f"{group}: {message}"
 
 
 def build_data(config: DictConfig) -> ImageData:
@@ -70,6 +91,23 @@ def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
     )
 
 
+def without_unused_temperature(config: DictConfig) -> DictConfig:
+    """The configuration without the settings that belong to another kind of temperature: an experiment gives the
+    rate of its own schedule, and `temperature=constant` has none."""
+    if "_target_" not in config.temperature:
+        return config
+    taken = inspect.signature(get_class(config.temperature._target_)).parameters
+    others = {name for kind in Temperature.__subclasses__() for name in inspect.signature(kind).parameters}
+    unused = sorted((others - set(taken)) & set(config.temperature))
+    if unused:
+        log.warning("not used by %s: %s", config.temperature._target_.split(".")[-1], ", ".join(unused))
+        kept = {name: value for name, value in config.temperature.items() if name not in unused}
+        config = copy.deepcopy(config)
+        OmegaConf.set_struct(config, False)
+        config.temperature = kept
+    return config
+
+
 def build_model(config: DictConfig, data: ImageData) -> LatentModel:
     """The model, at the data's base rate, after a rehearsal on two images: what cannot run (shapes, an
     enumeration too large) is said before training starts."""
@@ -79,16 +117,21 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
         try:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
         except (ValueError, RuntimeError, IndexError) as error:
-            raise UserError(f"{type(model).__name__} with {type(model.estimator).__name__}: {error}") from error
+            kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
+            raise UserError(f"{kind}: {first_line(error)}") from error
     if config.compile:
         model.compile_networks()
     return model
 
 
-def build_trainer(config: DictConfig) -> pl.Trainer:
+def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     callbacks = list(make(config, "callbacks").values())
-    loggers = list(make(config, "logger").values()) if config.logger else []
-    return make(config, "trainer", callbacks=callbacks, logger=loggers, _convert_="all")
+    if not checkpoints:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+    loggers = list(make(config, "logger").values()) if config.get("logger") else []
+    return make(
+        config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
+    )
 
 
 def check(config: DictConfig) -> None:
@@ -97,12 +140,13 @@ def check(config: DictConfig) -> None:
         whole("eval_samples", config.eval_samples)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not isinstance(config.seed, int) or config.seed < 0:
-        raise UserError(f"seed must be a whole number of at least 0, got {config.seed!r}")
-    for name in ("max_epochs", "max_steps"):
-        value = config.trainer.get(name, -1)
-        if not isinstance(value, int) or value < -1:
-            raise UserError(f"trainer.{name} must be a whole number, -1 for no limit, got {value!r}")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed must be a whole number of at least 0 and below 2^32, got {config.seed!r}")
+    lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
+    for name, least in lowest.items():
+        value = config.trainer.get(name, least)
+        if type(value) is not int or value < least:
+            raise UserError(f"trainer.{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
@@ -113,20 +157,22 @@ def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
     """
     started = time.perf_counter()
     check(config)
+    config = without_unused_temperature(config)
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
+    resumed = checkpoint(Path(config.resume), "last") if config.resume else None
+    if resumed:
+        load_weights(resumed, model)
     trainer = build_trainer(config)
     for logger in trainer.loggers:
         if not isinstance(logger, MetricsCSV):
             logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     try:
-        resumed = checkpoint(Path(config.resume), "last") if config.resume else None
-        trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        fit(trainer, model, data, resumed)
         steps, epochs = trainer.global_step, trainer.current_epoch
-        best = best_checkpoint(trainer)
+        best = Path(config.paths.output_dir) / "checkpoints" / "best.ckpt"
+        best = best if best.is_file() else None  # the weights as they are, where no validation chose any
         metrics = trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
     finally:
         close(trainer)
@@ -143,24 +189,31 @@ def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
     return results
 
 
+def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path | None) -> None:
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {first_line(error)}") from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
 def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
     """Evaluates a checkpoint of a run, rebuilt from the run's saved configuration, and writes results.json and
     pictures into `paths.output_dir`. Raises UserError for a checkpoint that is missing or another model's."""
     check(config)
+    config = without_unused_temperature(config)
     path = checkpoint(run, ckpt)
     if split not in ("val", "test"):
         raise UserError(f"split must be val or test, got {split!r}")
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    trainer = build_trainer(config)
+    load_weights(path, model)
+    trainer = build_trainer(config, checkpoints=False)
+    data.test_split = split
     try:
-        data.test_split = split
-        tested = trainer.test(model, datamodule=data, ckpt_path=path, weights_only=True, verbose=False)[0]
-    except RuntimeError as error:
-        if "state_dict" not in str(error):
-            raise
-        raise UserError(f"{path} is a checkpoint of another model or architecture: {error}") from error
+        tested = trainer.test(model, datamodule=data, verbose=False)[0]
     finally:
         close(trainer)
     metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
@@ -179,10 +232,31 @@ def checkpoint(run: Path, which: str) -> Path:
     return path
 
 
-def best_checkpoint(trainer: pl.Trainer) -> str | None:
-    """The path of the best checkpoint; None, the weights as they are, where none was written."""
-    callback = trainer.checkpoint_callback
-    return (callback.best_model_path or None) if isinstance(callback, ModelCheckpoint) else None
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights; nothing in it is executed. Raises UserError where the file is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise UserError(f"{path} is not a checkpoint that can be read: {first_line(error)}") from error
+
+
+def load_weights(path: Path, model: LatentModel) -> None:
+    """Loads a checkpoint's weights. Raises UserError where they are those of another model or architecture."""
+    weights = read_weights(path)
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    saved = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(own.keys() | saved.keys()):
+        if own.get(name) != saved.get(name):
+            said = [f"{shape}" if shape is not None else "nothing" for shape in (saved.get(name), own.get(name))]
+            raise UserError(
+                f"{path} is a checkpoint of another model or architecture: it has {said[0]} for {name}, this model "
+                f"{said[1]}"
+            )
+    model.load_state_dict(weights)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def images_per_second(trainer: pl.Trainer) -> float:

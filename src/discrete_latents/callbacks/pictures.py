@@ -21,6 +21,8 @@ class Pictures(pl.Callback):
     images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones."""
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
+        if type(every_n_epochs) is not int or every_n_epochs < 0:
+            raise ValueError(f"every_n_epochs must be a whole number of at least 0, got {every_n_epochs!r}")
         self.folder = Path(folder)
         self.every_n_epochs = every_n_epochs
         self.count = count

@@ -18,4 +18,4 @@ class TemperatureSchedule(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         if pl_module.estimator.temperature is not None:
-            pl_module.log("temperature", pl_module.estimator.temperature().detach())
+            pl_module.log("temperature", pl_module.estimator.temperature().detach(), sync_dist=True)

@@ -41,7 +41,7 @@ class Throughput(pl.Callback):
         seconds, images = self.seconds - self.epoch_start[0], self.images - self.epoch_start[1]
         self.epoch_start = (self.seconds, self.images)
         if seconds:
-            pl_module.log("images_per_second", images / seconds)
+            pl_module.log("images_per_second", images / seconds, sync_dist=True)
 
 
 def now(device: torch.device) -> float:

@@ -10,25 +10,28 @@ from torch import Tensor
 class EpochOrder:
     """The order of an epoch: a permutation that is a function of seed and epoch alone, or 0, 1, 2, … where seed
     is None. Each of `world` processes takes every world-th image; shuffled orders are cut to equal lengths,
-    since distributed training needs as many batches on every rank."""
+    since distributed training needs as many batches on every rank. Where not `reshuffled`, all epochs have the
+    order of the first."""
 
-    def __init__(self, count: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, count: int, seed: int | None, rank: int = 0, world: int = 1, reshuffled: bool = True) -> None:
         self.count = count
         self.seed = seed
+        self.reshuffled = reshuffled
         self.rank = rank
         self.world = world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch, also after a resume."""
-        self.epoch = epoch
+        self.epoch = epoch if self.reshuffled else 0
 
     def __len__(self) -> int:
         return len(range(self.rank, self.count, self.world)) if self.seed is None else self.count // self.world
 
     def permutation(self, count: int, stream: int = 0) -> Tensor:
         """A permutation of this epoch; different streams are independent."""
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, stream)) % 2**63)
+        assert self.seed is not None
+        generator = torch.Generator().manual_seed(((self.seed << 20) + self.epoch << 11) + stream)
         return torch.randperm(count, generator=generator)
 
     def indices(self) -> Tensor:
@@ -46,7 +49,7 @@ class MixedOrder(EpochOrder):
     """Labelled images first in every batch, `labelled_batch_size` of them, then unlabelled ones. An epoch visits
     every unlabelled image once, and the labelled ones, in permutations, as often as the batches need."""
 
-    def __init__(self, labelled: Tensor, unlabelled: Tensor, labelled_batch_size: int, *order: int) -> None:
+    def __init__(self, labelled: Tensor, unlabelled: Tensor, labelled_batch_size: int, *order: Any) -> None:
         super().__init__(len(unlabelled), *order)
         self.labelled = labelled
         self.unlabelled = unlabelled

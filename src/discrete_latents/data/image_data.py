@@ -17,8 +17,8 @@ from discrete_latents.latent.checks import whole
 class ImageData(pl.LightningDataModule):
     """Images of a source, binarised as `binarization` says, in memory on the model's device.
 
-    source: called without arguments, gives the splits. seed: of the order of training images. Validation and
-    test images are binarised once, whatever the training mode.
+    source: called without arguments, gives the splits. seed: of the order of training images; where not reshuffled,
+    every epoch has the same. Validation and test images are binarised once, whatever the training mode.
 
     labelled: for semi-supervised training, how many training images keep their label, as many of each class,
     chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
@@ -35,6 +35,7 @@ class ImageData(pl.LightningDataModule):
         batch_size: int = 100,
         eval_batch_size: int = 500,
         seed: int = 0,
+        reshuffled: bool = True,
         labelled: int | None = None,
         labelled_batch_size: int = 100,
         label_seed: int = 0,
@@ -49,6 +50,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size = whole("batch_size", batch_size)
         self.eval_batch_size = whole("eval_batch_size", eval_batch_size)
         self.seed = seed
+        self.reshuffled = reshuffled
         self.labelled = None if labelled is None else whole("labelled", labelled)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = label_seed
@@ -94,10 +96,10 @@ class ImageData(pl.LightningDataModule):
         )
         pixels, labels = self.pixels[split], self.labels[split]
         read = draw if shuffled and self.binarization == "dynamic" else to_float
-        order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world)
+        order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world, self.reshuffled)
         if shuffled and self.labelled is not None:
             known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
-            order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world)
+            order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world, self.reshuffled)
             if self.shift:
                 read = partial(self.read_shifted, read)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)

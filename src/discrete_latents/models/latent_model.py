@@ -1,13 +1,16 @@
 """What the LightningModules share: training through an estimator, evaluation with hard samples."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
 from discrete_latents.latent.checks import whole
@@ -51,9 +54,10 @@ class LatentModel(pl.LightningModule):
         self.estimator = estimator
         self.likelihood = likelihood
         self.optimization = optimization
-        self.evaluator = HardBound(eval_samples, eval_chunk)
+        self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
         self.code_usage = CodeUsage(num_latents, num_classes)
         self.trained_bounds: list[Tensor] = []
+        self.total_steps = math.inf
         self.evaluating = ExitStack()
 
     def objective(self, batch: Batch) -> Objective:
@@ -93,15 +97,28 @@ class LatentModel(pl.LightningModule):
         self.trained_bounds.append(bound.detach())
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
-            self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True)
+            self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True, sync_dist=True)
             self.trained_bounds.clear()
         return loss
 
     def on_train_start(self) -> None:
-        """Processes start from the same weights, since they share a seed, and draw different noise."""
+        """Processes start from the same weights, since they share a seed, and draw different noise. The learning
+        rate is the configuration's at the global step, whatever a checkpoint held."""
         self.trained_bounds.clear()
         if self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
+        self.total_steps = self.trainer.estimated_stepping_batches
+        schedule, optimizer = self.lr_schedulers(), self.optimizers()
+        assert isinstance(schedule, LambdaLR)
+        assert isinstance(optimizer, LightningOptimizer)
+        schedule.base_lrs = [self.optimization.lr] * len(schedule.base_lrs)
+        for group in optimizer.param_groups:
+            group["lr"] = self.optimization.lr * self.lr_factor(self.global_step)
+
+    def lr_factor(self, step: int) -> float:
+        """What multiplies the learning rate. How many steps there will be is known once training starts; asked
+        earlier, Lightning would set up the batches before it has restored where a resumed run stood in them."""
+        return self.optimization.factor(step, self.total_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["noise"] = torch.get_rng_state()
@@ -114,7 +131,9 @@ class LatentModel(pl.LightningModule):
         self.log_evaluation(batch, "val", {})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log_evaluation(batch, "test", {"nll": -self.evaluator(self.objective(batch))})
+        with self.evaluation_noise(stream=1 + batch_idx):  # its own, so that m does not change the other metrics
+            nll = -self.evaluator(self.objective(batch))
+        self.log_evaluation(batch, "test", {"nll": nll})
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
         """Logs the means over a split of `values`, (B,) each, and of what every evaluation has."""
@@ -150,19 +169,19 @@ class LatentModel(pl.LightningModule):
 
     def finish_evaluation(self, split: str) -> None:
         self.evaluating.close()
-        self.log_dict({f"{split}/{name}": value for name, value in self.code_usage.compute().items()})
+        usage = {f"{split}/{name}": value for name, value in self.code_usage.compute().items()}
+        self.log_dict(usage, sync_dist=True)
         self.code_usage.reset()
 
     @contextmanager
-    def evaluation_noise(self) -> Iterator[None]:
+    def evaluation_noise(self, stream: int = 0) -> Iterator[None]:
         """Evaluation draws its own noise: the same every time, and training's is left as it was."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(EVALUATION_SEED + self.global_rank)
+            torch.manual_seed(EVALUATION_SEED + self.global_rank + 10_000 * stream)
             yield
 
     def configure_optimizers(self) -> Any:
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.optimization.optimizer(trainable)
-        steps = self.trainer.estimated_stepping_batches
-        scheduler = self.optimization.scheduler(optimizer, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        schedule = LambdaLR(optimizer, self.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

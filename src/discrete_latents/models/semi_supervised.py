@@ -152,7 +152,8 @@ class SemiSupervised(LatentModel):
 
     def finish_evaluation(self, split: str) -> None:
         super().finish_evaluation(split)
-        self.log_dict({f"{split}/{name}": value for name, value in self.quality.compute().items()}, prog_bar=True)
+        quality = {f"{split}/{name}": value for name, value in self.quality.compute().items()}
+        self.log_dict(quality, prog_bar=True, sync_dist=True)
         self.quality.reset()
 
     def on_validation_epoch_start(self) -> None:
