@@ -67,26 +67,27 @@ class CNN(Network):
     """
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
-        small = self.smallest(image_shape, self.hidden)
+        small = self.smallest(image_shape, "hidden", self.hidden)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), self.activation()]
         return AnyBatch(nn.Sequential(*layers, nn.Flatten(), nn.Linear(math.prod(small), features)), event_dims=3)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
-        small = self.smallest(image_shape, self.decoder_hidden[::-1])
+        small = self.smallest(image_shape, "decoder_hidden", self.decoder_hidden)
+        small = (self.decoder_hidden[0], *small[1:])
         layers: list[nn.Module] = [nn.Linear(features, math.prod(small)), nn.Unflatten(-1, small)]
         for inputs, outputs in pairwise([*self.decoder_hidden, image_shape[0]]):
             layers += [self.activation(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
         return AnyBatch(nn.Sequential(*layers), event_dims=1)
 
-    def smallest(self, image_shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
+    def smallest(self, image_shape: Sequence[int], name: str, channels: Sequence[int]) -> tuple[int, int, int]:
         """The shape after the last convolution."""
         _, height, width = image_shape
         shrink = 2 ** len(channels)
         if not channels or height % shrink or width % shrink:
             raise ValueError(
-                f"hidden = {list(channels)} needs images that can be halved {len(channels)} times (and at least "
+                f"{name} = {list(channels)} needs images that can be halved {len(channels)} times (and at least "
                 f"one width), got {height}×{width}"
             )
         return channels[-1], height // shrink, width // shrink

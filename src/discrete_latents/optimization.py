@@ -26,7 +26,7 @@ class Optimization:
         """What multiplies `lr` at an optimiser step: a pure function of the global step."""
         if self.hold == 1:
             return 1.0
-        return min(1.0, max(0.0, (1 - step / total_steps) / (1 - self.hold)))
+        return min(1.0, max(0.0, (1 - step / max(total_steps, 1)) / (1 - self.hold)))
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.algorithm(parameters, lr=self.lr)

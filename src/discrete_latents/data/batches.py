@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,8 +31,9 @@ class EpochOrder:
 
     def permutation(self, count: int, stream: int = 0) -> Tensor:
         """A permutation of this epoch; different streams are independent."""
-        assert self.seed is not None
-        generator = torch.Generator().manual_seed(((self.seed << 20) + self.epoch << 11) + stream)
+        # torch takes 32 bits of a seed on the CPU, so seed, epoch and stream are mixed into those.
+        (mixed,) = np.random.SeedSequence([self.seed or 0, self.epoch, stream]).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed))
         return torch.randperm(count, generator=generator)
 
     def indices(self) -> Tensor:

@@ -54,8 +54,9 @@ def torchvision_images(dataset: str, root: str) -> Splits:
     try:
         parts = [source(str(Path(root).expanduser()), train=train) for train in (True, False)]
         train, test = (Images(part.data.unsqueeze(1), part.targets) for part in parts)
-        if len(train.grey) != 60_000 or len(test.grey) != 10_000 or not train.grey.shape[1:] == (1, 28, 28):
-            raise ValueError(f"{len(train.grey)} and {len(test.grey)} images of {tuple(train.grey.shape[1:])}")
+        for part, count in ((train, 60_000), (test, 10_000)):
+            if part.grey.shape != (count, 1, 28, 28) or part.labels.shape != (count,):
+                raise ValueError(f"images {tuple(part.grey.shape)} with labels {tuple(part.labels.shape)}")
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise ValueError(
             f"the files in {folder} are damaged ({error}); delete that folder to download them anew"

@@ -183,5 +183,5 @@ class LatentModel(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.optimization.optimizer(trainable)
-        schedule = LambdaLR(optimizer, self.lr_factor)
+        schedule = LambdaLR(optimizer, lambda step: self.lr_factor(step))  # a plain function stays out of checkpoints
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
