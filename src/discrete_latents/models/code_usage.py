@@ -22,7 +22,8 @@ class CodeUsage(Metric):
 
     def update(self, codes: Int[Tensor, "B N"]) -> None:
         classes = torch.arange(self.counts.shape[-1], device=codes.device)
-        self.counts += (codes.unsqueeze(-1) == classes).sum(0)
+        # Not in place: the counts may have been made in inference mode.
+        self.counts = self.counts + (codes.unsqueeze(-1) == classes).sum(0)
 
     def compute(self) -> dict[str, Tensor]:
         frequencies = self.counts / self.counts.sum(-1, keepdim=True)
