@@ -110,7 +110,7 @@ def fail(message: str) -> None:
 
 def argument(name: str) -> str | None:
     """The value of `name=value` on the command line."""
-    values = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith(f"{name}=")]
+    values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
     return values[-1].strip("'\"") if values else None
 
 
@@ -152,7 +152,10 @@ def group_options() -> dict[str, list[str]]:
 
 
 def known_settings(config_name: str, groups: Iterable[str]) -> set[str]:
-    """Every dotted key of the configuration with the options chosen on the command line."""
+    """Every dotted key of the run's configuration, or of the one with the options chosen on the command line."""
+    run = argument("run") or argument("evaluation.run") or argument("resume")
+    if run and (Path(run) / ".hydra" / "config.yaml").is_file():
+        return set(dotted(OmegaConf.to_container(OmegaConf.load(Path(run) / ".hydra" / "config.yaml"))))
     chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in set(groups)]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:

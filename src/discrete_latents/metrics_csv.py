@@ -42,7 +42,13 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row: dict[str, Any] = {"step": step, **metrics}
         if self.rows is None:
-            self.rows = [old for old in self.read() if int(old["step"]) < (step or 0)]
+            # At that step itself, rows of other metrics are of before the checkpoint: a validation, say.
+            first = step or 0
+            self.rows = [
+                old
+                for old in self.read()
+                if int(old["step"]) < first or (int(old["step"]) == first and old.keys() != row.keys())
+            ]
             self.columns = []
         self.rows.append(row)
         columns = ["step", *sorted(set().union(*self.rows) - {"step"})] if not row.keys() <= set(self.columns) else []

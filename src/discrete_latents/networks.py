@@ -24,9 +24,9 @@ class Network:
     ) -> None:
         self.hidden = widths("hidden", hidden)
         self.decoder_hidden = self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
-        if not (isinstance(activation, str) and hasattr(nn.modules.activation, activation)):
+        if not (isinstance(activation, str) and activation in nn.modules.activation.__all__):
             raise ValueError(f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}")
-        self.activation: type[nn.Module] = getattr(nn.modules.activation, activation)
+        self.activation: type[nn.Module] = getattr(nn, activation)
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
         raise NotImplementedError

@@ -53,7 +53,7 @@ def make(config: DictConfig, key: str, **arguments: Any) -> Any:
     except (InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         if not isinstance(cause, (*MISTAKES, InstantiationException)):
-            raise
+            raise cause from error
         where = re.search(r"full_key: ([\w.]+)", str(error))
         raise UserError(locate(config, where[1] if where else key, first_line(cause))) from error
 
@@ -116,7 +116,8 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
     with model.evaluation_noise(), torch.no_grad():
         try:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
-        except (ValueError, RuntimeError, IndexError) as error:
+            model.optimization.optimizer(model.parameters())
+        except (ValueError, RuntimeError, IndexError, TypeError) as error:
             kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
             raise UserError(f"{kind}: {first_line(error)}") from error
     if config.compile:
@@ -167,7 +168,8 @@ def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
     trainer = build_trainer(config)
     for logger in trainer.loggers:
         if not isinstance(logger, MetricsCSV):
-            logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+            settings: Any = OmegaConf.to_container(config, resolve=True)
+            logger.log_hyperparams(settings | {"experiment": names["experiment"], "latent_name": names["latent"]})
     try:
         fit(trainer, model, data, resumed)
         steps, epochs = trainer.global_step, trainer.current_epoch

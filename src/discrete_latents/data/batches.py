@@ -24,7 +24,7 @@ class EpochOrder:
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch, also after a resume."""
-        self.epoch = epoch if self.reshuffled else 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(range(self.rank, self.count, self.world)) if self.seed is None else self.count // self.world
@@ -32,7 +32,8 @@ class EpochOrder:
     def permutation(self, count: int, stream: int = 0) -> Tensor:
         """A permutation of this epoch; different streams are independent."""
         # torch takes 32 bits of a seed on the CPU, so seed, epoch and stream are mixed into those.
-        (mixed,) = np.random.SeedSequence([self.seed or 0, self.epoch, stream]).generate_state(1)
+        epoch = self.epoch if self.reshuffled else 0
+        (mixed,) = np.random.SeedSequence([self.seed or 0, epoch, stream]).generate_state(1)
         generator = torch.Generator().manual_seed(int(mixed))
         return torch.randperm(count, generator=generator)
 
@@ -88,21 +89,22 @@ class Batches:
         self.batch_sampler = None
         self.to_float = to_float
         self.position = 0
-        self.resume_at = 0
+        self.resume_at = (-1, 0)  # epoch and position
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
-        self.position, self.resume_at = self.resume_at, 0
+        epoch, position = self.resume_at
+        self.position, self.resume_at = position if epoch == self.sampler.epoch else 0, (-1, 0)
         for index in self.sampler.batches(self.batch_size)[self.position :]:
             self.position += 1
             index = index.to(self.pixels.device, non_blocking=True)
             yield self.to_float(self.pixels[index]), self.labels[index]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
+        return {"epoch": self.sampler.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.resume_at = state["position"] % len(self)
+        self.resume_at = state["epoch"], state["position"]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from discrete_latents.data.batches import Batches
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
 from discrete_latents.latent.checks import whole
 from discrete_latents.likelihoods import Likelihood
@@ -120,12 +121,22 @@ class LatentModel(pl.LightningModule):
         earlier, Lightning would set up the batches before it has restored where a resumed run stood in them."""
         return self.optimization.factor(step, self.total_steps)
 
+    def on_train_epoch_start(self) -> None:
+        """Lightning counts an epoch twice that ended before a checkpoint, with max_steps."""
+        batches = self.trainer.train_dataloader
+        if isinstance(batches, Batches):
+            batches.sampler.set_epoch(self.current_epoch)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["noise"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            checkpoint["cuda_noise"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
         torch.set_rng_state(checkpoint["noise"])
+        if self.device.type == "cuda" and "cuda_noise" in checkpoint:
+            torch.cuda.set_rng_state(checkpoint["cuda_noise"], self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.log_evaluation(batch, "val", {})

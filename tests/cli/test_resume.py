@@ -1,0 +1,204 @@
+"""`python train.py resume=RUN`: a run goes on as if it had never stopped."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights, wrong_so_far
+
+pytestmark = [  # both are Lightning's ModelCheckpoint's
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    """Four epochs without a stop."""
+    cwd = tmp_path_factory.mktemp("straight")
+    outcome = shell("train.py", *SMALL, "trainer.max_epochs=4", f"hydra.run.dir={cwd}/run", cwd=cwd)
+    assert outcome.code == 0, outcome.err
+    return cwd / "run"
+
+
+@pytest.fixture(scope="module")
+def resumed(finished, tmp_path_factory) -> Run:
+    """The finished run of two epochs, moved to another folder and resumed to four."""
+    cwd = tmp_path_factory.mktemp("resumed")
+    folder = shutil.copytree(finished.folder, cwd / "a moved run")
+    outcome = shell("train.py", "resume=a moved run", "trainer.max_epochs=4", cwd=cwd)
+    assert outcome.code == 0, outcome.err
+    return Run(folder, cwd, outcome)
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished run that a test may write into."""
+    return shutil.copytree(finished.folder, tmp_path / "a run")
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def cells(folder: Path) -> list[tuple[int, str, float]]:
+    """Every filled cell of metrics.csv: step, column and value."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    return [(int(row["step"]), name, float(cell)) for row in table for name, cell in row.items() if cell]
+
+
+def timeless(folder: Path) -> dict[tuple[int, str], float]:
+    """The cells that training and validation determine: without speeds, and without tests, which come at the end
+    of each part."""
+    return {
+        (step, name): value
+        for step, name, value in cells(folder)
+        if name not in ("step", "epoch", "images_per_second") and not name.startswith("test/")
+    }
+
+
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(straight, resumed):
+    for which in ("last", "best"):
+        assert same_bits(*(weights(folder / "checkpoints" / f"{which}.ckpt") for folder in (straight, resumed.folder)))
+
+
+def test_a_resumed_run_has_the_optimiser_state_of_an_uninterrupted_one(straight, resumed):
+    first, second = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (straight, resumed.folder)
+    )
+    assert (first["epoch"], first["global_step"]) == (second["epoch"], second["global_step"])
+    assert torch.equal(first["noise"], second["noise"])
+    (one,), (other,) = first["optimizer_states"], second["optimizer_states"]
+    assert one["state"].keys() == other["state"].keys()
+    assert all(same_bits(one["state"][index], other["state"][index]) for index in one["state"])
+
+
+def test_a_resumed_run_has_the_results_of_an_uninterrupted_one(straight, resumed):
+    first, second = results(straight), results(resumed.folder)
+    timed = ("seconds", "train_images_per_second", "git")
+    assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
+    assert (second["epochs"], second["steps"]) == (4, 52)
+
+
+def test_metrics_csv_goes_on_with_the_same_values(straight, resumed):
+    assert timeless(resumed.folder) == timeless(straight)
+
+
+def test_metrics_csv_neither_loses_nor_doubles_a_cell(finished, resumed):
+    count = Counter((step, name) for step, name, _ in cells(resumed.folder) if name not in ("step", "epoch"))
+    assert set(count.values()) == {1}
+    earlier = {(step, name, value) for step, name, value in cells(finished.folder)}
+    assert earlier <= set(cells(resumed.folder))
+
+
+def test_a_resume_writes_into_the_run_alone(finished, resumed):
+    assert [path.name for path in resumed.cwd.iterdir()] == ["a moved run"]
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        assert (resumed.folder / ".hydra" / name).read_bytes() == (finished.folder / ".hydra" / name).read_bytes()
+
+
+def test_a_resume_does_not_warn(resumed):
+    assert beyond_progress(resumed.outcome.err) == []
+
+
+def test_a_resume_in_place_has_the_weights_of_an_uninterrupted_run(command, straight, tmp_path):
+    run = tmp_path / "run"
+    assert command("train", *SMALL, f"hydra.run.dir={run}").code == 0
+    outcome = command("train", f"resume={run}", "trainer.max_epochs=4")
+    assert outcome.code == 0, outcome.err
+    assert timeless(run) == timeless(straight)
+    for which in ("last", "best"):
+        assert same_bits(*(weights(folder / "checkpoints" / f"{which}.ckpt") for folder in (straight, run)))
+
+
+def test_a_finished_run_resumed_is_tested_again_and_stays_as_it_was(command, finished, copied):
+    before = snapshot(copied)
+    outcome = command("train", f"resume={copied}")
+    assert outcome.code == 0, outcome.err
+    assert results(copied)["metrics"] == results(finished.folder)["metrics"]
+    assert cells(copied) == cells(finished.folder)
+    after = snapshot(copied)
+    kept = [name for name in before if name.startswith((".hydra", "checkpoints"))]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_a_moved_run_is_tested_by_its_own_best_checkpoint(command, finished, copied):
+    best = copied / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    content["state_dict"]["output_bias"] += 1.0  # so that it is seen which file was read
+    torch.save(content, best)
+    assert command("train", f"resume={copied}").code == 0
+    assert results(copied)["metrics"]["test/nelbo"] > results(finished.folder)["metrics"]["test/nelbo"] + 0.1
+
+
+@wrong_so_far("ModelCheckpoint forgets the best score of a run that was moved")
+def test_a_moved_run_keeps_a_best_checkpoint_that_is_better_than_what_follows(command, copied):
+    last = copied / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    (callback,) = (state for name, state in content["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    best = torch.tensor(-1000.0)
+    callback["best_model_score"] = callback["kth_value"] = best
+    callback["best_k_models"] = dict.fromkeys(callback["best_k_models"], best)
+    torch.save(content, last)
+    before = weights(copied / "checkpoints" / "best.ckpt")
+    assert command("train", f"resume={copied}", "trainer.max_epochs=3").code == 0
+    assert same_bits(weights(copied / "checkpoints" / "best.ckpt"), before)
+
+
+def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
+    outcome = command("train", f"resume={copied}", "trainer.max_epochs=3", "optimizer.lr=1e-5")
+    assert outcome.code == 0, outcome.err
+    (state,) = torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model=categorical_vae", "model = categorical_vae"),
+        ("model/network=cnn", "model/network = cnn"),
+        ("model/likelihood=gaussian", "model/likelihood = gaussian"),
+        ("latent=exact", "latent = exact"),
+        ("experiment=vae_mnist", "experiment = vae_mnist"),
+        ("+experiment=vae_mnist", "experiment"),
+        ("~latent", "latent"),
+        ("temperature=constant", "temperature = constant"),
+        ("data=mnist", "data = mnist"),
+        ("model.hidden=[8]", "another"),
+        ("model.num_latents=5", "another"),
+        ("trainer.max_epoch=4", "did you mean trainer.max_epochs"),
+        ("trainer.max_epochs=abc", "trainer.max_epochs must be a whole number"),
+        ("temperature.start=-1", "temperature.start must be a number greater than 0"),
+    ],
+)
+def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_touched(command, copied, word, said):
+    before = snapshot(copied)
+    outcome = command("train", "resume=a run", word, cwd=copied.parent)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("error: ")
+    assert said in outcome.err
+    assert snapshot(copied) == before
+    assert [path.name for path in copied.parent.iterdir()] == ["a run"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_resume_without_a_good_last_checkpoint_is_refused_in_one_line(command, copied, damage):
+    last = copied / "checkpoints" / "last.ckpt"
+    if damage == "missing":
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:1000])
+    before = snapshot(copied)
+    outcome = command("train", f"resume={copied}", "trainer.max_epochs=4")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert "last.ckpt" in outcome.err
+    assert snapshot(copied) == before
