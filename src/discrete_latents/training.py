@@ -116,10 +116,13 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
     with model.evaluation_noise(), torch.no_grad():
         try:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
-            model.optimization.optimizer(model.parameters())
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
+        except (ValueError, RuntimeError, IndexError) as error:
             kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
             raise UserError(f"{kind}: {first_line(error)}") from error
+    try:
+        model.optimization.optimizer(model.parameters())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"optimizer: {first_line(error)}") from error
     if config.compile:
         model.compile_networks()
     return model

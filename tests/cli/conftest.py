@@ -114,11 +114,6 @@ def command(
     os.environ.update(environment)
 
 
-def wrong_so_far(reason: str) -> pytest.MarkDecorator:
-    """Marks what the code does not do as it should, yet."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def beyond_progress(stderr: str) -> list[str]:
     """The lines on stderr that are not progress bars: warnings and the like."""
     return [line for line in stderr.splitlines() if line and not line.startswith(("epoch ", "train ", "test "))]

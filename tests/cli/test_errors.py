@@ -9,14 +9,14 @@ import pytest
 import torch
 from torchvision import datasets
 
-from tests.cli.conftest import SMALL, shell, snapshot, wrong_so_far
+from tests.cli.conftest import SMALL, shell, snapshot
 
 ONE = "debug=one_batch"
 
 
-def case(line: str, *said: str, so_far: str = "") -> Any:
-    """A command line and what its error says; `so_far`: why it is wrong at present."""
-    return pytest.param(line, said, id=line, marks=wrong_so_far(so_far) if so_far else ())
+def case(line: str, *said: str) -> Any:
+    """A command line and what its error says."""
+    return pytest.param(line, said, id=line)
 
 
 MISTAKES = [
@@ -40,7 +40,6 @@ MISTAKES = [
         "+optimizer.algorithm.foo=1",
         "optimizer",
         "foo",
-        so_far="a partial's wrong argument is found when training starts, with a traceback",
     ),
     # The option of a group.
     case("latent=gumbel", "latent = gumbel is not an option", "did you mean st_gumbel or gumbel_softmax?"),
@@ -248,7 +247,6 @@ def test_a_mistake_in_a_shell_is_one_line_too(tmp_path, line, said):
     assert (outcome.code, outcome.out, outcome.err) == (1, "", said)
 
 
-@wrong_so_far("launch.py: the InstantiationException that make raises again becomes one line")
 def test_a_bug_keeps_its_traceback(command, monkeypatch, tmp_path: Path):
     from discrete_latents.networks import Network
 

@@ -402,19 +402,6 @@ class SaveAt(pl.Callback):
         setattr(self, hook, lambda trainer, *_: trainer.global_step == step and trainer.save_checkpoint(self.path))
 
 
-OFF_BY_ONE = (
-    "with max_steps, Lightning counts an epoch that ended before the checkpoint twice and gives EpochOrder the number "
-    "of the epoch after the next, whose order of images is another"
-)
-CUT_SHORT = (
-    "Batches.load_state_dict takes the position where limit_train_batches ended an epoch for one in the next epoch"
-)
-
-
-def breaks(reason, *values):
-    return pytest.param(*values, marks=pytest.mark.xfail(reason=reason, strict=True))
-
-
 EPOCHS, STEPS = {"max_epochs": 3}, {"max_epochs": -1, "max_steps": 21}
 
 
@@ -428,9 +415,9 @@ EPOCHS, STEPS = {"max_epochs": 3}, {"max_epochs": -1, "max_steps": 21}
         ("on_validation_end", 14, EPOCHS),
         ("on_validation_end", 14, EPOCHS | {"check_val_every_n_epoch": 2}),
         ("on_validation_end", 7, STEPS),
-        breaks(CUT_SHORT, "on_validation_end", 4, {"max_epochs": 3, "limit_train_batches": 4}),
-        breaks(OFF_BY_ONE, "on_train_epoch_end", 7, STEPS),
-        breaks(CUT_SHORT, "on_validation_end", 4, {"max_epochs": -1, "max_steps": 12, "limit_train_batches": 4}),
+        ("on_validation_end", 4, {"max_epochs": 3, "limit_train_batches": 4}),
+        ("on_train_epoch_end", 7, STEPS),
+        ("on_validation_end", 4, {"max_epochs": -1, "max_steps": 12, "limit_train_batches": 4}),
         # In the middle of an epoch, by every_n_train_steps or val_check_interval.
         ("on_train_batch_end", 3, EPOCHS),
         ("on_train_batch_end", 9, EPOCHS),

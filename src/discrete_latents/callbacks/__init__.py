@@ -1,9 +1,10 @@
 """Lightning callbacks."""
 
+from discrete_latents.callbacks.checkpoints import Checkpoints
 from discrete_latents.callbacks.exactness import DistanceToExact
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress import RunProgress
 from discrete_latents.callbacks.temperature import TemperatureSchedule
 from discrete_latents.callbacks.throughput import Throughput
 
-__all__ = ["DistanceToExact", "Pictures", "RunProgress", "TemperatureSchedule", "Throughput"]
+__all__ = ["Checkpoints", "DistanceToExact", "Pictures", "RunProgress", "TemperatureSchedule", "Throughput"]

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from discrete_latents.data.batches import Batches
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
 from discrete_latents.latent.checks import whole
 from discrete_latents.likelihoods import Likelihood
@@ -123,9 +122,9 @@ class LatentModel(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Lightning counts an epoch twice that ended before a checkpoint, with max_steps."""
-        batches = self.trainer.train_dataloader
-        if isinstance(batches, Batches):
-            batches.sampler.set_epoch(self.current_epoch)
+        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self.current_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["noise"] = torch.get_rng_state()
