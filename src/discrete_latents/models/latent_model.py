@@ -122,7 +122,7 @@ class LatentModel(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Lightning counts an epoch twice that ended before a checkpoint, with max_steps."""
-        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
+        sampler: Any = getattr(self.trainer.train_dataloader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.current_epoch)
 
