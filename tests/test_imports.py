@@ -17,6 +17,7 @@ LAYERS = [
     {"networks", "likelihoods", "optimization"},
     {"models", "data"},
     {"callbacks"},
+    {"results"},
     {"training"},
     {"runs"},
     {"launch"},

@@ -5,15 +5,11 @@ The only module that calls Hydra's `instantiate`.
 
 import copy
 import inspect
-import json
 import logging
-import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,6 @@ from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,6 +30,7 @@ from discrete_latents.latent import Temperature
 from discrete_latents.latent.checks import whole
 from discrete_latents.metrics_csv import MetricsCSV
 from discrete_latents.models import LatentModel
+from discrete_latents.results import describe, write_json
 
 log = logging.getLogger(__name__)
 
@@ -278,40 +274,3 @@ def close(trainer: pl.Trainer) -> None:
             import wandb
 
             wandb.finish()
-
-
-def describe(config: DictConfig, names: Mapping[str, str], data: ImageData) -> dict[str, Any]:
-    """What a result was obtained with."""
-    return {
-        "experiment": names["experiment"],
-        "seed": config.seed,
-        "latent": names["latent"],
-        "data": {"name": data.name, "binarization": data.binarization},
-        "eval_samples": config.eval_samples,
-        "versions": versions(),
-        "git": git_commit(),
-    }
-
-
-def versions() -> dict[str, str]:
-    packages = ("discrete-latents", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
-    return {"python": sys.version.split()[0]} | {name: version(name) for name in packages}
-
-
-def git_commit() -> str | None:
-    """The commit of the source that runs, with + where it was changed; None outside a repository."""
-    try:
-        command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-@rank_zero_only
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes all or nothing: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)

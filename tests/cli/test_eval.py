@@ -100,7 +100,7 @@ def test_the_validation_split_of_the_last_checkpoint(command, copied):
     found = results(one_evaluation(copied))
     assert Path(found["checkpoint"]).name == "last.ckpt"
     last = torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)
-    callback = next(state for name, state in last["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    callback = next(state for name, state in last["callbacks"].items() if name.startswith("Checkpoints"))
     assert found["metrics"]["val/nelbo"] == pytest.approx(callback["current_score"].item(), abs=0.05)
     assert all(name.startswith("val/") for name in found["metrics"])
     assert "val/nelbo" in outcome.out
