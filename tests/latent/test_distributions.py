@@ -116,3 +116,8 @@ def test_codes_are_drawn_with_their_probabilities(num_classes: int):
 def test_a_class_without_probability_is_never_drawn():
     logits = torch.tensor([[-1e4, 0.0, -1e4, 0.0, -1e4]])
     assert set(sample_codes(logits, 100_000).unique().tolist()) == {1, 3}
+
+
+def test_a_class_without_probability_is_not_drawn_where_the_uniform_draw_is_zero(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **kind: torch.zeros(*shape, **kind))
+    assert sample_codes(torch.tensor([[-1e4, 0.0, 0.0]]), 4).tolist() == [[1]] * 4
