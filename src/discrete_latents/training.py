@@ -136,17 +136,15 @@ def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
 
 def check(config: DictConfig) -> None:
     """Raises UserError for settings that nothing else checks in time."""
-    try:
-        whole("eval_samples", config.eval_samples)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be a whole number of at least 0 and below 2^32, got {config.seed!r}")
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
-    for name, least in lowest.items():
-        value = config.trainer.get(name, least)
-        if type(value) is not int or value < least:
-            raise UserError(f"trainer.{name} must be a whole number of at least {least}, got {value!r}")
+    try:
+        whole("eval_samples", config.eval_samples)
+        for name, least in lowest.items():
+            whole(f"trainer.{name}", config.trainer.get(name, least), least)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from discrete_latents.data import ImageData
+from discrete_latents.latent.checks import whole
 from discrete_latents.models import LatentModel
 
 SMALLEST = 56
@@ -21,10 +22,8 @@ class Pictures(pl.Callback):
     images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones."""
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
-        if type(every_n_epochs) is not int or every_n_epochs < 0:
-            raise ValueError(f"every_n_epochs must be a whole number of at least 0, got {every_n_epochs!r}")
         self.folder = Path(folder)
-        self.every_n_epochs = every_n_epochs
+        self.every_n_epochs = whole("every_n_epochs", every_n_epochs, least=0)
         self.count = count
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:

@@ -54,9 +54,7 @@ class ImageData(pl.LightningDataModule):
         self.labelled = None if labelled is None else whole("labelled", labelled)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = label_seed
-        if type(shift) is not int or shift < 0:
-            raise ValueError(f"shift must be a whole number of at least 0, got {shift!r}")
-        self.shift = shift
+        self.shift = whole("shift", shift, least=0)
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}

@@ -10,8 +10,8 @@ def positive(name: str, value: float) -> float:
     return float(value)
 
 
-def whole(name: str, value: int) -> int:
-    """`value` itself. Raises ValueError unless it is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+def whole(name: str, value: int, least: int = 1) -> int:
+    """`value` itself. Raises ValueError unless it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return value

@@ -20,8 +20,6 @@ class CategoricalVAE(LatentModel):
     trained with the model from uniform, or "uniform". The other arguments: `LatentModel`.
     """
 
-    mean_image: Tensor
-    output_bias: Tensor
     prior_logits: Tensor
 
     def __init__(
@@ -35,7 +33,7 @@ class CategoricalVAE(LatentModel):
         prior: str = "learned",
         **common: Any,
     ) -> None:
-        super().__init__(num_latents=num_latents, num_classes=num_classes, **common)
+        super().__init__(image_shape, num_latents=num_latents, num_classes=num_classes, **common)
         if prior not in ("learned", "uniform"):
             raise ValueError(f"prior must be learned or uniform, got {prior!r}")
         networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
@@ -43,14 +41,6 @@ class CategoricalVAE(LatentModel):
         self.encoder = networks.encoder(image_shape, width)
         self.decoder = networks.decoder(width, image_shape)
         self.prior_logits = nn.Parameter(torch.zeros(num_latents, num_classes), requires_grad=prior == "learned")
-        self.register_buffer("mean_image", torch.zeros(*image_shape))
-        self.register_buffer("output_bias", torch.zeros(*image_shape))
-
-    def set_base_rate(self, mean: Tensor) -> None:
-        """Centres the encoder's input at the mean image and offsets the decoder's output to it: with z without
-        effect, the model is the data's pixel-wise base rate (Maddison et al. 2017, appendix F)."""
-        self.mean_image.copy_(mean)
-        self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
     def encode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""

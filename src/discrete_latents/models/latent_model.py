@@ -1,7 +1,7 @@
 """What the LightningModules share: training through an estimator, evaluation with hard samples."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,16 +28,20 @@ class LatentModel(pl.LightningModule):
     """A model with discrete latents. Subclasses define `objective` and `pictures`, and never look at the
     estimator.
 
-    num_latents, num_classes: N, over all layers, and K. eval_samples: the m of the reported nll.
-    eval_chunk: how many samples of an image are decoded at once, which bounds memory.
+    image_shape: (C, H, W). num_latents, num_classes: N, over all layers, and K. eval_samples: the m of the reported
+    nll. eval_chunk: how many samples of an image are decoded at once, which bounds memory.
 
     Logs, in nats: train/nelbo, or train/relaxed_nelbo where the estimator trains on soft samples; for val and
     test, with hard samples, nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
     perplexity, and relaxed_nelbo beside them; for test the nll with m = eval_samples.
     """
 
+    mean_image: Tensor
+    output_bias: Tensor
+
     def __init__(
         self,
+        image_shape: Sequence[int],
         estimator: Estimator,
         likelihood: Likelihood,
         optimization: Optimization,
@@ -47,15 +51,15 @@ class LatentModel(pl.LightningModule):
         eval_chunk: int = 10,
     ) -> None:
         super().__init__()
-        if not isinstance(num_classes, int) or num_classes < 2:
-            raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}")
+        self.num_classes = whole("num_classes", num_classes, least=2)
         self.num_latents = whole("num_latents", num_latents)
-        self.num_classes = num_classes
         self.estimator = estimator
         self.likelihood = likelihood
         self.optimization = optimization
         self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
         self.code_usage = CodeUsage(num_latents, num_classes)
+        self.register_buffer("mean_image", torch.zeros(*image_shape))
+        self.register_buffer("output_bias", torch.zeros(*image_shape))
         self.trained_bounds: list[Tensor] = []
         self.total_steps = math.inf
         self.evaluating = ExitStack()
@@ -66,7 +70,11 @@ class LatentModel(pl.LightningModule):
         raise NotImplementedError
 
     def set_base_rate(self, mean: Tensor) -> None:
-        """Starts the model at the mean image of the training data, (C, H, W), strictly inside (0, 1)."""
+        """Centres what encoders read at the mean training image, (C, H, W), strictly inside (0, 1), and offsets the
+        decoder's output to it: with z without effect, the model is the data's pixel-wise base rate (Maddison et al.
+        2017, appendix F)."""
+        self.mean_image.copy_(mean)
+        self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures by name, each rows of images, (rows, columns, C, H, W), values in [0, 1]."""

@@ -35,8 +35,6 @@ class SemiSupervised(LatentModel):
     warmup, or a dropout outside [0, 1).
     """
 
-    mean_image: Tensor
-    output_bias: Tensor
     class_prior: Tensor
 
     def __init__(
@@ -61,13 +59,11 @@ class SemiSupervised(LatentModel):
             raise ValueError(f"alpha must be at least 0, got {alpha!r}")
         if isinstance(dropout, str) or not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
-        if type(warmup) is not int or warmup < 0:
-            raise ValueError(f"warmup must be a whole number of at least 0, got {warmup!r}")
-        super().__init__(num_latents=1, num_classes=num_classes, **common)
+        super().__init__(image_shape, num_latents=1, num_classes=num_classes, **common)
         self.num_styles = whole("num_styles", num_styles)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.alpha = alpha
-        self.warmup = warmup
+        self.warmup = whole("warmup", warmup, least=0)
         networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         features = 128
         self.classifier = nn.Sequential(nn.Dropout(dropout), (classifier or networks).encoder(image_shape, num_classes))
@@ -76,8 +72,6 @@ class SemiSupervised(LatentModel):
         self.style = nn.Sequential(networks.activation(), nn.Linear(features, 2 * num_styles))
         self.decoder = networks.decoder(num_classes + num_styles, image_shape)
         self.register_buffer("class_prior", torch.zeros(1, num_classes))
-        self.register_buffer("mean_image", torch.zeros(*image_shape))
-        self.register_buffer("output_bias", torch.zeros(*image_shape))
         self.quality = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro"),
@@ -85,11 +79,6 @@ class SemiSupervised(LatentModel):
             }
         )
         self.confusion = MulticlassConfusionMatrix(num_classes, normalize="true")
-
-    def set_base_rate(self, mean: Tensor) -> None:
-        """Centres the inputs at the mean image and offsets the decoder's output to it."""
-        self.mean_image.copy_(mean)
-        self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
     def classify(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """Logits of q(y | x)."""

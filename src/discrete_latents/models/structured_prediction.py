@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.latent import HardSampler, Objective, layout
+from discrete_latents.latent.checks import whole
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.networks import Network
 
@@ -31,8 +32,6 @@ class StructuredPrediction(LatentModel):
     hidden widths, linear. The other arguments: `LatentModel`.
     """
 
-    mean_image: Tensor
-    output_bias: Tensor
     given: Tensor
     asked: Tensor
 
@@ -48,9 +47,9 @@ class StructuredPrediction(LatentModel):
         given: str | Sequence[str] = "top",
         **common: Any,
     ) -> None:
-        if type(layers) is not int or layers < 1:
-            raise ValueError(f"layers must be a whole number of at least 1, got {layers!r}")
-        super().__init__(num_latents=num_latents * layers, num_classes=num_classes, **common)
+        super().__init__(
+            image_shape, num_latents=num_latents * whole("layers", layers), num_classes=num_classes, **common
+        )
         known = given_pixels(given, image_shape)
         networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         width = layout.width(num_latents, num_classes)
@@ -59,8 +58,7 @@ class StructuredPrediction(LatentModel):
         self.head = networks.decoder(width, [int((~known).sum())])
         self.register_buffer("given", known.nonzero().squeeze(-1))
         self.register_buffer("asked", (~known).nonzero().squeeze(-1))
-        self.register_buffer("mean_image", torch.zeros(*image_shape))
-        self.register_buffer("output_bias", torch.zeros(len(self.asked)))
+        self.output_bias = torch.zeros(len(self.asked))
 
     def set_base_rate(self, mean: Tensor) -> None:
         """Centres the given pixels at their mean and offsets the prediction to that of the rest."""
