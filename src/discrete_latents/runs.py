@@ -99,6 +99,8 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     config = OmegaConf.load(path / ".hydra" / "config.yaml")
     assert isinstance(config, DictConfig)
     model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
+    with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
+        model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     model.load_state_dict(weights)
     return Run(model.to(device).eval(), config)
 

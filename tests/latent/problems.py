@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -13,17 +15,24 @@ from torch.nn import functional as F
 
 from discrete_latents.latent import Constant, Estimator
 
-LATENT_CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "latent").glob("*.yaml"))
-LATENTS = [path.stem for path in LATENT_CONFIGS]
+CONFIGS = Path(__file__).parents[2] / "configs"
+LATENTS = sorted(path.stem for path in (CONFIGS / "latent").glob("*.yaml"))
 """Every estimator, found by its YAML."""
 
 
 def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> Estimator:
     """An estimator as its YAML describes it, at a constant temperature."""
-    path = next(path for path in LATENT_CONFIGS if path.stem == name)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose(f"latent/{name}")
     target = {"_target_": f"{Constant.__module__}.Constant", "start": temperature}
-    config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(OmegaConf.load(path), settings)})
+    config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(config.latent, settings)})
     return instantiate(config.latent)
+
+
+@cache
+def traits(name: str) -> Estimator:
+    """An estimator to ask what it is: relaxed, unbiased, bernoulli."""
+    return make_estimator(name)
 
 
 @dataclass

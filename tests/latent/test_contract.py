@@ -3,13 +3,17 @@
 import pytest
 import torch
 
-from tests.latent.problems import LATENTS, Problem, make_estimator
+from tests.latent.problems import LATENTS, Problem, make_estimator, traits
 
 pytestmark = pytest.mark.parametrize("name", LATENTS)
 
 
+def num_classes(name: str, otherwise: int = 3) -> int:
+    return 2 if traits(name).bernoulli else otherwise
+
+
 def test_the_bound_has_one_value_an_image_and_reaches_every_leaf(name: str):
-    problem = Problem(2, 3, layers=2)
+    problem = Problem(2, num_classes(name), layers=2)
     values, gradients = problem.estimates(make_estimator(name), copies=4)
     assert values.shape == (4,)
     assert values.isfinite().all()
@@ -28,11 +32,12 @@ def test_bernoulli_latents_are_two_classes(name: str):
 @pytest.mark.parametrize("temperature", [1e-3, 1.0, 1e3])
 def test_no_precision_logit_or_temperature_gives_a_nan(name: str, dtype, scale: float, temperature: float):
     estimator = make_estimator(name, temperature)
-    logits = (torch.randn(2000, 1, 5) * scale).to(dtype).requires_grad_()
-    weight = torch.randn(5, dtype=dtype)
+    classes = num_classes(name, 5)
+    logits = (torch.randn(2000, 1, classes) * scale).to(dtype).requires_grad_()
+    weight = torch.randn(classes, dtype=dtype)
 
     def objective(sample):
-        z = sample(logits, prior=torch.zeros(1, 5, dtype=dtype))
+        z = sample(logits, prior=torch.zeros(1, classes, dtype=dtype))
         assert z.dtype == dtype
         assert z.isfinite().all()
         return (z * weight).sum((-1, -2)).to(torch.float64)
@@ -60,11 +65,12 @@ def test_autocast_does_not_reach_the_sampler(name: str, dtype):
 
 
 def test_the_layout_of_the_logits_in_memory_does_not_matter(name: str):
-    problem = Problem(2, 3)
+    classes = num_classes(name)
+    problem = Problem(2, classes)
     (leaf,) = problem.leaves(4)
     estimator = make_estimator(name)
     bounds = []
-    for logits in (leaf, leaf.transpose(-1, -2).contiguous().transpose(-1, -2), leaf.expand(4, 2, 3)):
+    for logits in (leaf, leaf.transpose(-1, -2).contiguous().transpose(-1, -2), leaf.expand(4, 2, classes)):
         torch.manual_seed(3)
         bounds.append(estimator(problem.objective([logits])))
     torch.testing.assert_close(bounds[0], bounds[1])

@@ -37,6 +37,22 @@ def sample_codes(logits: Float[Tensor, "*batch N K"], *shape: int) -> Int[Tensor
     return (u.unsqueeze(-2) >= cumulative[..., :-1, :]).sum(-2)
 
 
+def sample(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """Exact one-hot samples, one of each latent."""
+    codes = sample_codes(logits.unsqueeze(0)).squeeze(0) if logits.dim() == 1 else sample_codes(logits)
+    return layout.one_hot(codes, logits.shape[-1], logits.dtype)
+
+
+def conditional_gumbels(logits: Float[Tensor, "*S N K"], z: Float[Tensor, "*#S N K"]) -> Float[Tensor, "*S N K"]:
+    """log p + Gumbel noise given that its largest class is that of the one-hot z, reparameterised: with G standard
+    Gumbels and b the class of z, G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the others (Maddison et al.
+    2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no gradient."""
+    noise = gumbel_like(logits)
+    largest = (z * noise).sum(-1, keepdim=True)
+    others = -torch.logaddexp(-noise - layout.log_softmax(logits), -largest)
+    return torch.where(z > 0.5, largest, others)
+
+
 def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "..."]:
     """Σ_n log p(z_n) of one-hot z."""
     return (z * layout.log_softmax(logits)).sum((-1, -2))

@@ -43,9 +43,7 @@ class Sampler:
         their KL from N(0, I): in closed form, or, where several samples share a bound, of the draw."""
         with torch.autocast(mean.device.type, enabled=False):
             dtype, mean, log_scale = mean.dtype, at_least_float32(mean), at_least_float32(log_scale)
-            noise = torch.randn(
-                *(self.shape if mean.dim() == 2 else ()), *mean.shape, dtype=mean.dtype, device=mean.device
-            )
+            noise = self.standard_normal(mean)
             z = mean + log_scale.exp() * noise
             if self.shape:
                 kl = 0.5 * (z.square() - noise.square()) - log_scale
@@ -53,6 +51,11 @@ class Sampler:
                 kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
         self.kl = self.kl + kl.sum(-1)
         return z.to(dtype)
+
+    def standard_normal(self, mean: Tensor) -> Tensor:
+        """The noise of one `normal` call."""
+        shape = (*(self.shape if mean.dim() == 2 else ()), *mean.shape)
+        return torch.randn(shape, dtype=mean.dtype, device=mean.device)
 
     def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "N K"] | None = None) -> Tensor:
         """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits, (*S, B, N, K) or (B, N, K).
@@ -78,6 +81,12 @@ class Estimator(nn.Module):
 
     relaxed: ClassVar[bool] = False
     """Whether the objective sees soft samples, so that the value is a relaxed bound."""
+
+    unbiased: ClassVar[bool] = False
+    """Whether the gradient's expectation is the gradient of the bound's."""
+
+    bernoulli: ClassVar[bool] = False
+    """Whether the estimator is only defined for K = 2."""
 
     temperature: Temperature | None
 

@@ -112,18 +112,3 @@ class Concrete(GumbelSoftmax):
         self, temperature: float | Temperature = 2 / 3, prior_temperature: float = 2 / 5, samples: int = 1
     ) -> None:
         super().__init__(temperature, "relaxed", samples, prior_temperature)
-
-
-class STGumbel(Pathwise):
-    """Straight-through Gumbel-Softmax: forward one-hot argmax((logits + Gumbel)), an exact categorical
-    sample, backward through the softmax at τ (Jang, Gu, Poole 2017, section 2.2)."""
-
-    def draw(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-        soft = layout.softmax((logits + gumbel_like(logits)) / self.temperature())
-        return straight_through(soft)
-
-
-def straight_through(soft: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """One-hot of the largest class, exactly, with the gradient of `soft`."""
-    codes = layout.classes_first(soft.detach()).argmax(layout.class_dim(soft))
-    return layout.one_hot(codes, soft.shape[-1], soft.dtype) + (soft - soft.detach())

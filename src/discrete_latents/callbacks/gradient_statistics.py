@@ -1,0 +1,35 @@
+"""The noise of the gradient that a run trains on."""
+
+import copy
+
+import lightning.pytorch as pl
+import torch
+
+from discrete_latents.latent.checks import whole
+from discrete_latents.latent.gradients import draw_gradients
+from discrete_latents.models import LatentModel
+
+
+class GradientStatistics(pl.Callback):
+    """At the end of every epoch, on the first `count` validation images, logs of the run's own estimator
+
+        gradient/variance    E‖g − E g‖² with g the gradient of an image's bound for its first layer's logits, the mean
+                             over images, over `repeats` draws
+        gradient/snr         √(‖E g‖² / E‖g − E g‖²), without the share of the noise in the mean of `repeats` draws;
+                             infinite for `exact`
+
+    Costs `repeats` passes over `count` images an epoch, that is repeats · count / (training images) of the time of
+    training: 4 % on MNIST with the defaults. Training is left as it is without it, bit for bit.
+    """
+
+    def __init__(self, repeats: int = 20, count: int = 100) -> None:
+        self.repeats = whole("repeats", repeats, least=2)
+        self.count = whole("count", count)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+        batch = next(iter(trainer.datamodule.batches("val", self.count)))  # type: ignore[attr-defined]
+        estimator = copy.deepcopy(pl_module.estimator).eval()  # so that nothing in it moves
+        with pl_module.evaluation_noise(), torch.enable_grad():
+            draws = draw_gradients(estimator, pl_module.objective(batch), self.repeats)
+        pl_module.log("gradient/variance", draws.variance(), sync_dist=True)
+        pl_module.log("gradient/snr", draws.signal_to_noise(), sync_dist=True)

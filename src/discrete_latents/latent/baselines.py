@@ -1,0 +1,94 @@
+"""What a score-function estimator subtracts from its learning signal, and what it divides it by.
+
+A baseline is made once for each `sample` call, with the number of features N·K of its logits, and called with those
+logits, detached: it must not depend on what is drawn from them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.latent.checks import whole
+
+
+class MovingAverage(nn.Module):
+    """An exponential moving average of the signal over steps and images (Mnih, Gregor 2014, section 2.3).
+
+    decay: of the average, in [0, 1). Raises ValueError outside it.
+    """
+
+    mean: Tensor
+    steps: Tensor
+
+    def __init__(self, features: int, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = share("decay", decay)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """The average of the signals before this one, (), 0 at first."""
+        return self.mean / (1 - self.decay**self.steps).clamp(min=1e-8)
+
+    def observe(self, signal: Tensor) -> None:
+        self.mean.lerp_(signal.mean().to(self.mean), 1 - self.decay)
+        self.steps += 1
+
+
+class InputNetwork(nn.Module):
+    """A network of one hidden layer that predicts the signal from the logits, which are a function of what the layer's
+    encoder reads; trained by squared error (the input-dependent baseline of NVIL: Mnih, Gregor 2014, section 2.3).
+
+    hidden: the width of its hidden layer.
+    """
+
+    def __init__(self, features: int, hidden: int = 100) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(features, whole("hidden", hidden)), nn.Tanh(), nn.Linear(hidden, 1))
+
+    def forward(self, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B"]:
+        return self.layers(logits.flatten(-2).float()).squeeze(-1)
+
+    def observe(self, signal: Tensor) -> None:
+        """Nothing: the optimiser moves it."""
+
+
+class Scale(nn.Module):
+    """Variance normalisation: max(1, the running standard deviation of the centred signal) (Mnih, Gregor 2014,
+    section 2.3). It scales the whole gradient of the logits, whose direction stays unbiased."""
+
+    variance: Tensor
+
+    def __init__(self, features: int, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = share("decay", decay)
+        self.register_buffer("variance", torch.ones(()))
+
+    def forward(self) -> Tensor:
+        return self.variance.sqrt().clamp(min=1.0)
+
+    def observe(self, centred: Tensor) -> None:
+        self.variance.lerp_(centred.square().mean().to(self.variance), 1 - self.decay)
+
+
+class PerSite(nn.ModuleList):
+    """A learning part for each `sample` call, made by `make(features)` when the call is first seen."""
+
+    def __init__(self, make: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.make = make
+
+    def at(self, index: int, logits: Float[Tensor, "... N K"]) -> Any:
+        if index == len(self):
+            self.append(self.make(logits.shape[-1] * logits.shape[-2]).to(logits.device))
+        return self[index]
+
+
+def share(name: str, value: float) -> float:
+    """`value` itself. Raises ValueError unless it is in [0, 1)."""
+    if isinstance(value, bool | str) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return value

@@ -1,0 +1,78 @@
+"""The score-function estimator with baselines."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.baselines import PerSite, Scale
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.trace import Recorder, run
+
+
+class Reinforce(Estimator):
+    """The gradient of the logits is (signal − baselines) · ∇log q(z) (Williams 1992); everything else is differentiated
+    as it stands. With one sample, the signal of a layer is the bound without the KL terms that its draw does not change
+    (the local signals of Mnih, Gregor 2014); with m, it is the m-sample bound, for each of the samples.
+
+    baselines: by name, what makes each from the number of features of the logits: `MovingAverage`, `InputNetwork`
+        (both and `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
+    normalize: whether the centred signal is divided by max(1, its running standard deviation).
+    """
+
+    unbiased = True
+
+    def __init__(
+        self,
+        baselines: Mapping[str, Callable[[int], nn.Module]] | None = None,
+        normalize: bool = False,
+        samples: int = 1,
+    ) -> None:
+        super().__init__(samples)
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize must be true or false, got {normalize!r}")
+        self.makers = dict(baselines or {})
+        self.baselines = PerSite(self.make_baselines)
+        self.scales = PerSite(partial(Scale, decay=0.9)) if normalize else None
+
+    def make_baselines(self, features: int) -> nn.ModuleDict:
+        return nn.ModuleDict({name: make(features) for name, make in self.makers.items()})
+
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        recorder = Recorder() if self.samples == 1 else Recorder((self.samples,), sampled=True)
+        bound = layout.log_mean_exp(run(objective, recorder))
+        surrogate = bound
+        for index, site in enumerate(recorder.sites):
+            signal = bound.detach() + site.kl if self.samples == 1 else bound.detach()
+            signal, correction = self.control(objective, recorder, index, signal)
+            centred, loss = self.centre(index, site.logits.detach(), signal)
+            terms = site.with_gradient(centred[..., None, None] * site.score() + correction) - loss
+            surrogate = surrogate + terms.flatten(0, -2).sum(0) if terms.dim() > 1 else surrogate + terms
+        return surrogate
+
+    def control(
+        self, objective: Objective, recorder: Recorder, index: int, signal: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        """The signal of a site less a control variate, and what this adds to the gradient of its logits."""
+        return signal, 0.0
+
+    def centre(self, index: int, logits: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """The signal less its baselines, over its scale, and zeros whose gradient trains the baselines."""
+        learns = self.training and torch.is_grad_enabled()
+        loss = torch.zeros_like(signal)
+        for baseline in self.baselines.at(index, logits).values():
+            residual = signal - baseline(logits).to(signal.dtype)
+            if learns:
+                baseline.observe(signal)
+            loss = loss + residual.square() / 2
+            signal = residual.detach()
+        if self.scales is not None:
+            scale = self.scales.at(index, logits)
+            divisor = scale()
+            if learns:
+                scale.observe(signal)
+            signal, loss = signal / divisor, loss / divisor.square()
+        return signal, loss - loss.detach()

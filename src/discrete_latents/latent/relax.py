@@ -1,0 +1,47 @@
+"""RELAX: REBAR with a learned critic."""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.baselines import PerSite
+from discrete_latents.latent.checks import whole
+from discrete_latents.latent.estimator import Objective
+from discrete_latents.latent.rebar import Rebar
+from discrete_latents.latent.temperature import Temperature
+from discrete_latents.latent.trace import Recorder
+
+
+class Critic(nn.Module):
+    """r(z): one hidden layer, of a relaxed sample and of the logits that it came of; 0 at first."""
+
+    def __init__(self, features: int, hidden: int = 100) -> None:
+        super().__init__()
+        last = nn.Linear(hidden, 1)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.Sequential(nn.Linear(2 * features, hidden), nn.Tanh(), last)
+
+    def forward(self, soft: Float[Tensor, "2 B N K"], log_q: Float[Tensor, "B N K"]) -> Float[Tensor, "2 B"]:
+        inputs = torch.cat([soft, log_q.expand_as(soft)], -1).flatten(-2).float()
+        return self.layers(inputs).squeeze(-1)
+
+
+class Relax(Rebar):
+    """REBAR's estimator with c(z) = η f(softmax(z / τ)) + r(softmax(z / τ)), r a network trained with τ and η on the
+    gradient's variance (Grathwohl, Choi, Wu, Roeder, Duvenaud 2018, section 3). Unbiased whatever r is.
+
+    hidden: the width of the critic's hidden layer. The others: `Rebar`.
+    """
+
+    def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0, hidden: int = 100) -> None:
+        super().__init__(temperature, scale)
+        self.critics = PerSite(partial(Critic, hidden=whole("hidden", hidden)))
+
+    def control(self, objective: Objective, recorder: Recorder, index: int, z: Tensor) -> Float[Tensor, "2 B"]:
+        soft = layout.softmax(z / self.temperature())
+        log_q = layout.log_softmax(recorder.sites[index].logits.detach())
+        critic = self.critics.at(index, log_q)(soft, log_q)
+        return super().control(objective, recorder, index, z) + critic.to(soft.dtype)
