@@ -1,0 +1,171 @@
+"""Every estimator on the same model, data and budget: bounds on test images, time of a step, variance of the gradient.
+
+    python scripts/compare_estimators.py                       # writes results/estimators.json and .md
+    python scripts/compare_estimators.py --latents rloo disarm --epochs 5 experiment=vae_digits
+
+Trains `experiment=vae_mnist model/network=linear` (784-(20×10)-784) with every option of `latent`, each in a process of
+its own, in logs/compare_estimators; a run that is there completed is not repeated. Estimators of Bernoulli latents
+alone run with 200 units, and so does what they are compared with. The times are of whole training steps (loss, backward,
+optimiser) on one thread, interleaved, as ratios of medians to that of gumbel_softmax. The variance is that of the
+gradient of the logits at the end of training, averaged over its last tenth.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.training import build_data, build_model
+
+ROOT = Path(__file__).resolve().parent.parent
+BERNOULLI = ["model.num_latents=200", "model.num_classes=2"]
+BERNOULLI_RIVALS = ["gumbel_softmax", "st_gumbel", "straight_through", "rloo"]
+UNUSABLE = {"exact": "10^20 configurations"}
+
+
+def cells(latents: list[str]) -> list[tuple[str, str]]:
+    """What is run: pairs of a model, categorical or bernoulli, and an estimator."""
+    bernoulli = [latent for latent in latents if latent == "disarm" or latent in BERNOULLI_RIVALS]
+    categorical = [latent for latent in latents if latent != "disarm" and latent not in UNUSABLE]
+    return [("categorical", latent) for latent in categorical] + [("bernoulli", latent) for latent in bernoulli]
+
+
+def words(model: str, latent: str, arguments: argparse.Namespace) -> list[str]:
+    chosen = ["experiment=vae_mnist", "model/network=linear", f"latent={latent}", "callbacks=gradient_statistics"]
+    settings = [f"trainer.max_epochs={arguments.epochs}", f"seed={arguments.seed}"]
+    return chosen + settings + (BERNOULLI if model == "bernoulli" else []) + arguments.overrides
+
+
+def train(model: str, latent: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The results of a run, which is made where it is not there yet; None where it failed."""
+    folder = arguments.runs / f"{model}_{latent}"
+    if not completed(folder):
+        command = [sys.executable, str(ROOT / "train.py"), *words(model, latent, arguments)]
+        code = subprocess.run([*command, f"hydra.run.dir={folder}"]).returncode
+        if code != 0 or not completed(folder):
+            return None
+    results = json.loads((folder / "results.json").read_text())
+    with (folder / "metrics.csv").open() as file:
+        variances = [float(row["gradient/variance"]) for row in csv.DictReader(file) if row["gradient/variance"]]
+    results["gradient_variance"] = mean(variances[-max(1, len(variances) // 10) :])
+    return results
+
+
+def completed(folder: Path) -> bool:
+    path = folder / "results.json"
+    return path.is_file() and json.loads(path.read_text())["status"] == "completed"
+
+
+class Step:
+    """A training step of a configuration, again and again."""
+
+    def __init__(self, config: DictConfig, batch: Batch, model: LatentModel) -> None:
+        self.model = model
+        self.batch = batch
+        self.optimizer = model.optimization.optimizer(model.parameters())
+
+    def __call__(self) -> float:
+        """Seconds taken."""
+        started = time.perf_counter()
+        loss, _ = self.model.training_loss(self.batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return time.perf_counter() - started
+
+
+def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
+    """The time of a step over that of gumbel_softmax on the same model."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(0)
+    steps = {}
+    for pair in {*pairs, *((model, "gumbel_softmax") for model, _ in pairs)}:
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            config = compose("train", [*words(*pair, arguments), "paths.output_dir=."])
+        data = build_data(config)
+        batch = next(iter(data.batches("train", config.data.batch_size, shuffled=True)))
+        steps[pair] = Step(config, batch, build_model(config, data))
+    times: dict[tuple[str, str], list[float]] = {pair: [] for pair in steps}
+    for _ in range(arguments.repeats + 3):
+        for pair, step in steps.items():
+            times[pair].append(step())
+    medians = {pair: median(values[3:]) for pair, values in times.items()}  # the first allocate
+    return {(model, latent): medians[model, latent] / medians[model, "gumbel_softmax"] for model, latent in pairs}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for model, title in (("categorical", "20×10 categorical"), ("bernoulli", "200 Bernoulli")):
+        ordered = sorted((row for row in rows if row["model"] == model), key=lambda row: row["nll"])
+        if ordered:
+            lines += [
+                f"| `latent=`, {title} | nll (m = {ordered[0]['eval_samples']}) | nelbo (m = 1) | time of a step "
+                "| gradient variance |",
+                "|---|---|---|---|---|",
+                *(
+                    f"| `{row['latent']}` | {row['nll']:.1f} | {row['nelbo']:.1f} | {row['relative_time']:.1f} "
+                    f"| {row['gradient_variance']:.3g} |"
+                    for row in ordered
+                ),
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted(path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml"))
+    parser.add_argument("--latents", nargs="+", default=names, choices=names)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=50, help="timed steps of each")
+    parser.add_argument("--runs", type=Path, default=Path("logs/compare_estimators"))
+    parser.add_argument("--output", type=Path, default=Path("results"))
+    parser.add_argument("--only-train", action="store_true", help="leave the table to a later call")
+    parser.add_argument("overrides", nargs="*", help="further settings of train.py")
+    arguments = parser.parse_args()
+    pairs = cells(arguments.latents)
+    trained = {pair: train(*pair, arguments) for pair in pairs}
+    if arguments.only_train:
+        return
+    times = relative_times(pairs, arguments)
+    rows = [
+        {
+            "model": model,
+            "latent": latent,
+            "nll": results["metrics"]["test/nll"],
+            "nelbo": results["metrics"]["test/nelbo"],
+            "relative_time": times[model, latent],
+            "gradient_variance": results["gradient_variance"],
+            **{
+                name: results[name]
+                for name in ("eval_samples", "seed", "epochs", "steps", "seconds", "data", "versions")
+            },
+        }
+        for (model, latent), results in trained.items()
+        if results is not None
+    ]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    paths = [arguments.output / f"estimators.{kind}" for kind in ("json", "md")]
+    paths[0].write_text(json.dumps(rows, indent=2) + "\n")
+    paths[1].write_text(table(rows))
+    print(table(rows))
+    print(*paths, sep="\n")
+    failed = [" ".join(pair) for pair, results in trained.items() if results is None]
+    if failed:
+        sys.exit(f"error: failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
