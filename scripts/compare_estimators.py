@@ -5,9 +5,9 @@
 
 Trains `experiment=vae_mnist model/network=linear` (784-(20×10)-784) with every option of `latent`, each in a process of
 its own, in logs/compare_estimators; a run that is there completed is not repeated. Estimators of Bernoulli latents
-alone run with 200 units, and so does what they are compared with. The times are of whole training steps (loss, backward,
-optimiser) on one thread, interleaved, as ratios of medians to that of gumbel_softmax. The variance is that of the
-gradient of the logits at the end of training, averaged over its last tenth.
+alone run with 200 units, and so does what they are compared with. The times are of whole training steps (loss,
+backward, optimiser) on one thread, interleaved, as ratios of medians to that of gumbel_softmax. The variance is that of
+the gradient of the logits at the end of training, averaged over its last tenth.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from discrete_latents.models.latent_model import Batch, LatentModel
@@ -30,14 +31,21 @@ from discrete_latents.training import build_data, build_model
 ROOT = Path(__file__).resolve().parent.parent
 BERNOULLI = ["model.num_latents=200", "model.num_classes=2"]
 BERNOULLI_RIVALS = ["gumbel_softmax", "st_gumbel", "straight_through", "rloo"]
+KEPT = ("eval_samples", "seed", "epochs", "steps", "seconds", "data", "versions")
 UNUSABLE = {"exact": "10^20 configurations"}
 
 
 def cells(latents: list[str]) -> list[tuple[str, str]]:
     """What is run: pairs of a model, categorical or bernoulli, and an estimator."""
-    bernoulli = [latent for latent in latents if latent == "disarm" or latent in BERNOULLI_RIVALS]
-    categorical = [latent for latent in latents if latent != "disarm" and latent not in UNUSABLE]
+    only = [latent for latent in latents if get_class(composed(f"latent={latent}").latent._target_).bernoulli]
+    bernoulli = [latent for latent in latents if latent in (*only, *BERNOULLI_RIVALS)]
+    categorical = [latent for latent in latents if latent not in (*only, *UNUSABLE)]
     return [("categorical", latent) for latent in categorical] + [("bernoulli", latent) for latent in bernoulli]
+
+
+def composed(*words: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("train", [*words, "paths.output_dir=."])
 
 
 def words(model: str, latent: str, arguments: argparse.Namespace) -> list[str]:
@@ -69,7 +77,7 @@ def completed(folder: Path) -> bool:
 class Step:
     """A training step of a configuration, again and again."""
 
-    def __init__(self, config: DictConfig, batch: Batch, model: LatentModel) -> None:
+    def __init__(self, model: LatentModel, batch: Batch) -> None:
         self.model = model
         self.batch = batch
         self.optimizer = model.optimization.optimizer(model.parameters())
@@ -91,11 +99,10 @@ def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) 
     torch.manual_seed(0)
     steps = {}
     for pair in {*pairs, *((model, "gumbel_softmax") for model, _ in pairs)}:
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            config = compose("train", [*words(*pair, arguments), "paths.output_dir=."])
+        config = composed(*words(*pair, arguments))
         data = build_data(config)
         batch = next(iter(data.batches("train", config.data.batch_size, shuffled=True)))
-        steps[pair] = Step(config, batch, build_model(config, data))
+        steps[pair] = Step(build_model(config, data), batch)
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in steps}
     for _ in range(arguments.repeats + 3):
         for pair, step in steps.items():
@@ -148,10 +155,7 @@ def main() -> None:
             "nelbo": results["metrics"]["test/nelbo"],
             "relative_time": times[model, latent],
             "gradient_variance": results["gradient_variance"],
-            **{
-                name: results[name]
-                for name in ("eval_samples", "seed", "epochs", "steps", "seconds", "data", "versions")
-            },
+            **{name: results[name] for name in KEPT},
         }
         for (model, latent), results in trained.items()
         if results is not None

@@ -58,7 +58,7 @@ class InputNetwork(nn.Module):
 
 class Scale(nn.Module):
     """Variance normalisation: max(1, the running standard deviation of the centred signal) (Mnih, Gregor 2014,
-    section 2.3). It scales the whole gradient of the logits, whose direction stays unbiased."""
+    section 2.3). It scales the gradient of the logits, whose direction stays unbiased."""
 
     variance: Tensor
 

@@ -1,5 +1,6 @@
 """Draws of an estimator's gradient for the logits, and what they are like."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.distributions import categorical_log_prob
+from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.exact import Exact
 
 
 @dataclass
@@ -32,6 +36,19 @@ class Draws:
         signal = self.mean().square().sum((-1, -2)).mean() - variance / len(self.gradients)
         return (signal.clamp(min=0) / variance).sqrt()
 
+    def bias(self, exact: Float[Tensor, "B N K"]) -> Tensor:
+        """‖E g − g*‖ / ‖g*‖ over all images, (), g* the exact gradient. Also of an unbiased estimator the mean of R
+        draws is off by about `floor`."""
+        return (self.mean() - exact).norm() / exact.norm()
+
+    def floor(self, exact: Float[Tensor, "B N K"]) -> Tensor:
+        """√(E‖g − E g‖² / R) / ‖g*‖, (): what the noise of R draws alone adds, in square, to the bias."""
+        return (self.variance() * len(exact) / len(self.gradients)).sqrt() / exact.norm()
+
+    def cosine(self, exact: Float[Tensor, "B N K"]) -> Tensor:
+        """The cosine between a draw and the exact gradient, the mean over draws and images, (); 0 for a draw of 0."""
+        return F.cosine_similarity(self.gradients.flatten(-2), exact.flatten(-2), dim=-1).mean()
+
 
 def draw_gradients(estimator: Estimator, objective: Objective, repeats: int) -> Draws:
     """`repeats` draws. What the objective computes before it samples, such as the encoder, is run once, beforehand; its
@@ -51,6 +68,30 @@ def draw_gradient(estimator: Estimator, objective: Objective) -> tuple[Tensor, T
 
     bound = estimator(traced)
     return bound.detach(), torch.autograd.grad(bound.sum(), first[0])[0]
+
+
+def exact_gradient(objective: Objective, samples: int = 1, max_configurations: int = 4096) -> Float[Tensor, "B N K"]:
+    """The gradient of the exact bound, or, with m samples, of the exact m-sample bound, whose configurations are those
+    of all samples together. Raises ValueError for more than `max_configurations`."""
+    bound = objective if samples == 1 else multi_sample(objective, samples)
+    return draw_gradient(Exact(max_configurations), bound)[1]
+
+
+def multi_sample(objective: Objective, samples: int) -> Objective:
+    """log (1/m) Σ w, the bound of m samples, as an objective that draws m times and leaves no KL."""
+
+    def bound(sample: Callable[..., Tensor]) -> Tensor:
+        def site(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+            z = sample(logits)
+            return z, 0.0 if prior is None else categorical_log_prob(z, logits) - categorical_log_prob(z, prior)
+
+        total = torch.tensor(-math.inf)
+        for _ in range(samples):
+            sampler = Sampler(site)
+            total = torch.logaddexp(total, objective(sampler) - sampler.kl)
+        return total - math.log(samples)
+
+    return bound
 
 
 class Traced:

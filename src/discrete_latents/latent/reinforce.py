@@ -20,7 +20,8 @@ class Reinforce(Estimator):
 
     baselines: by name, what makes each from the number of features of the logits: `MovingAverage`, `InputNetwork`
         (both and `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
-    normalize: whether the centred signal is divided by max(1, its running standard deviation).
+    normalize: whether the gradient of the logits is divided by max(1, the running standard deviation of the centred
+        signal): all of it, so that an analytic KL keeps its weight against the signal.
     """
 
     unbiased = True
@@ -42,7 +43,8 @@ class Reinforce(Estimator):
         return nn.ModuleDict({name: make(features) for name, make in self.makers.items()})
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
-        recorder = Recorder() if self.samples == 1 else Recorder((self.samples,), sampled=True)
+        shape = () if self.samples == 1 else (self.samples,)
+        recorder = Recorder(shape, sampled=self.samples > 1, incoming=self.with_scaled_gradient)
         bound = layout.log_mean_exp(run(objective, recorder))
         surrogate = bound
         for index, site in enumerate(recorder.sites):
@@ -60,7 +62,7 @@ class Reinforce(Estimator):
         return signal, 0.0
 
     def centre(self, index: int, logits: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """The signal less its baselines, over its scale, and zeros whose gradient trains the baselines."""
+        """The signal less its baselines, and zeros whose gradient trains the baselines."""
         learns = self.training and torch.is_grad_enabled()
         loss = torch.zeros_like(signal)
         for baseline in self.baselines.at(index, logits).values():
@@ -69,10 +71,13 @@ class Reinforce(Estimator):
                 baseline.observe(signal)
             loss = loss + residual.square() / 2
             signal = residual.detach()
-        if self.scales is not None:
-            scale = self.scales.at(index, logits)
-            divisor = scale()
-            if learns:
-                scale.observe(signal)
-            signal, loss = signal / divisor, loss / divisor.square()
+        if self.scales is not None and learns:
+            self.scales.at(index, logits).observe(signal)
         return signal, loss - loss.detach()
+
+    def with_scaled_gradient(self, index: int, logits: Tensor) -> Tensor:
+        """The logits, whose gradient is normalised where that is asked for."""
+        if self.scales is None:
+            return logits
+        scaled = logits / self.scales.at(index, logits)()
+        return scaled + (logits - scaled).detach()

@@ -35,14 +35,25 @@ class Site:
 
 
 class Recorder(HardSampler):
-    """A hard sampler that notes its sites and its Gaussian noise."""
+    """A hard sampler that notes its sites and its Gaussian noise.
 
-    def __init__(self, shape: tuple[int, ...] = (), sampled: bool = False) -> None:
+    incoming: what is done to the logits of a site, given its index, before anything else.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        sampled: bool = False,
+        incoming: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__(shape, sampled)
+        self.incoming = incoming
         self.sites: list[Site] = []
         self.noise: list[Tensor] = []
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        if self.incoming is not None:
+            logits = self.incoming(len(self.sites), logits)
         z, kl = super().draw(logits, prior, shape)
         before = self.kl if self.sampled else self.kl + kl
         self.sites.append(Site(logits, z, before.detach() if isinstance(before, Tensor) else before))
