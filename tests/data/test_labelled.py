@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from discrete_latents.data import ImageData, digits
-from discrete_latents.data.augmentation import shifted
+from discrete_latents.data.augmentation import Augmentation, shifted
 from discrete_latents.data.image_data import balanced
 
 
@@ -72,7 +72,7 @@ def test_a_number_that_the_classes_cannot_share_is_refused(count: int):
 
 
 def test_shifts_move_only_labelled_images_and_lose_nothing_of_what_stays_inside():
-    plain, moved = make_data(binarization="grey"), make_data(binarization="grey", shift=2)
+    plain, moved = make_data(binarization="grey"), make_data(binarization="grey", augmentation=Augmentation(shift=2))
     (images, _), (shifted_images, _) = (next(iter(data.train_dataloader())) for data in (plain, moved))
     assert torch.equal(images[20:], shifted_images[20:])
     candidates = torch.nn.functional.pad(images[:20], (2, 2, 2, 2)).unfold(2, 8, 1).unfold(3, 8, 1)
@@ -86,3 +86,31 @@ def test_shifts_are_even_over_all_moves():
     image[..., 2, 2] = 9
     place = shifted(image, 2).flatten(1).argmax(1).bincount(minlength=25)
     assert ((place - 800).abs() < 5 * 800**0.5).all()
+
+
+def test_turning_and_zooming_move_a_dot_where_the_geometry_says():
+    image = torch.zeros(5_000, 1, 33, 33, dtype=torch.uint8)
+    image[..., 15:18, 25:28] = 255  # 10 pixels right of the middle
+    places = Augmentation(degrees=30, zoom=0.2)(image).float()
+    rows, columns = torch.meshgrid(torch.arange(33.0) - 16, torch.arange(33.0) - 16, indexing="ij")
+    mass = places.sum((1, 2, 3))
+    down, right = ((places[:, 0] * along).sum((1, 2)) / mass for along in (rows, columns))
+    angle, radius = torch.atan2(down, right).rad2deg(), (down.square() + right.square()).sqrt()
+    for value, low, high in ((angle, -30, 30), (radius, 8, 12)):
+        assert low - 0.5 < value.min() < low + 1
+        assert high - 1 < value.max() < high + 0.5
+        assert value.mean() == pytest.approx((low + high) / 2, abs=0.6)
+
+
+def test_binarised_images_stay_binary_and_unlabelled_ones_as_they_are():
+    plain, moved = make_data(), make_data(augmentation=Augmentation(shift=1, degrees=20, zoom=0.1))
+    (images, _), (changed, _) = (next(iter(data.train_dataloader())) for data in (plain, moved))
+    assert torch.equal(changed.unique(), torch.tensor([0.0, 1.0]))
+    assert torch.equal(images[20:], changed[20:])
+    assert not torch.equal(images[:20], changed[:20])
+
+
+@pytest.mark.parametrize("settings", [{"shift": -1}, {"degrees": 200}, {"degrees": "15"}, {"zoom": 1.0}])
+def test_an_augmentation_that_cannot_be_is_refused(settings: dict):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
+        Augmentation(**settings)

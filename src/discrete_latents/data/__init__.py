@@ -1,6 +1,7 @@
 """Images in memory."""
 
+from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.image_data import ImageData
 from discrete_latents.data.sources import Images, Splits, digits, torchvision_images
 
-__all__ = ["ImageData", "Images", "Splits", "digits", "torchvision_images"]
+__all__ = ["Augmentation", "ImageData", "Images", "Splits", "digits", "torchvision_images"]

@@ -1,13 +1,46 @@
 """Small changes of training images that keep their class."""
 
+import math
+
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from discrete_latents.latent.checks import whole
+
+
+class Augmentation:
+    """Each image turned about its middle by its own random angle of up to `degrees` each way and made larger or smaller
+    by up to the share `zoom`, bilinear, then moved by a random whole number of pixels, up to `shift` each way, over a
+    black ground. Raises ValueError for a shift or degrees below 0, or a zoom outside [0, 1).
+    """
+
+    def __init__(self, shift: int = 0, degrees: float = 0.0, zoom: float = 0.0) -> None:
+        self.shift = whole("shift", shift, least=0)
+        if isinstance(degrees, bool | str) or not 0 <= degrees <= 180:
+            raise ValueError(f"degrees must be from 0 to 180, got {degrees!r}")
+        if isinstance(zoom, bool | str) or not 0 <= zoom < 1:
+            raise ValueError(f"zoom must be at least 0 and below 1, got {zoom!r}")
+        self.degrees = degrees
+        self.zoom = zoom
+
+    def __call__(self, pixels: UInt8[Tensor, "n C H W"]) -> UInt8[Tensor, "n C H W"]:
+        if self.degrees or self.zoom:
+            pixels = turned(pixels, self.degrees, self.zoom)
+        return shifted(pixels, self.shift) if self.shift else pixels
+
+
+def turned(pixels: UInt8[Tensor, "n C H W"], degrees: float, zoom: float) -> UInt8[Tensor, "n C H W"]:
+    turn, size = 2 * torch.rand(2, len(pixels), device=pixels.device) - 1
+    turn, size = math.radians(degrees) * turn, 1 + zoom * size
+    cosine, sine, zero = turn.cos() / size, turn.sin() / size, torch.zeros_like(turn)
+    maps = torch.stack([cosine, -sine, zero, sine, cosine, zero], -1).unflatten(-1, (2, 3))
+    grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels.float(), grid, align_corners=False).round().to(pixels.dtype)
+
 
 def shifted(pixels: UInt8[Tensor, "n C H W"], most: int) -> UInt8[Tensor, "n C H W"]:
-    """Each image moved by its own random whole number of pixels, up to `most` each way, over a black ground."""
     count, channels, height, width = pixels.shape
     padded = F.pad(pixels, (most, most, most, most))
     down, right = torch.randint(2 * most + 1, (2, count, 1), device=pixels.device)

@@ -7,7 +7,6 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from discrete_latents.data.augmentation import shifted
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 from discrete_latents.data.sources import Splits
@@ -22,9 +21,9 @@ class ImageData(pl.LightningDataModule):
 
     labelled: for semi-supervised training, how many training images keep their label, as many of each class,
     chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
-    before its `batch_size` unlabelled ones. shift: labelled training images are moved by up to so many pixels each
-    way, anew whenever they are read. Raises ValueError for an unknown mode, a batch size below 1, or a
-    number of labels that the classes do not share evenly.
+    before its `batch_size` unlabelled ones. augmentation: what changes labelled training images, uint8, whenever they
+    are read; binarised modes binarise what it gives by a draw. Raises ValueError for an unknown mode, a batch size
+    below 1, or a number of labels that the classes do not share evenly.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class ImageData(pl.LightningDataModule):
         labelled: int | None = None,
         labelled_batch_size: int = 100,
         label_seed: int = 0,
-        shift: int = 0,
+        augmentation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         if binarization not in MODES:
@@ -54,7 +53,7 @@ class ImageData(pl.LightningDataModule):
         self.labelled = None if labelled is None else whole("labelled", labelled)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = label_seed
-        self.shift = whole("shift", shift, least=0)
+        self.augmentation = augmentation
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
@@ -98,14 +97,15 @@ class ImageData(pl.LightningDataModule):
         if shuffled and self.labelled is not None:
             known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
             order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world, self.reshuffled)
-            if self.shift:
-                read = partial(self.read_shifted, read)
+            if self.augmentation is not None:
+                read = partial(self.read_augmented, to_float if self.binarization == "grey" else draw)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
-    def read_shifted(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """A batch with its labelled images moved."""
+    def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """A batch with its labelled images changed."""
+        assert self.augmentation is not None
         count = self.labelled_batch_size
-        return read(torch.cat([shifted(pixels[:count], self.shift), pixels[count:]]))
+        return read(torch.cat([self.augmentation(pixels[:count]), pixels[count:]]))
 
     def train_dataloader(self) -> Batches:
         return self.batches("train", self.batch_size, shuffled=True)

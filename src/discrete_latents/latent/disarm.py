@@ -21,6 +21,9 @@ class DisARM(Estimator):
     unbiased = True
     bernoulli = True
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()
         bound = run(objective, recorder)

@@ -1,0 +1,117 @@
+"""The noise of the gradient, logged while a model trains on it."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from discrete_latents.callbacks import GradientStatistics
+from discrete_latents.data import ImageData, digits
+from discrete_latents.latent import Estimator, Exact, GumbelSoftmax, InputNetwork, MovingAverage, Reinforce, Relax
+from discrete_latents.latent.gradients import draw_gradients
+from discrete_latents.likelihoods import Bernoulli
+from discrete_latents.models import CategoricalVAE
+from discrete_latents.networks import MLP
+from discrete_latents.optimization import Optimization
+
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {
+    "gumbel_softmax": GumbelSoftmax,
+    "average": lambda: Reinforce({"average": MovingAverage}),
+    "nvil": lambda: Reinforce({"network": InputNetwork}, normalize=True),
+    "relax": Relax,
+}
+"""One without state, and those with running averages, networks and a learned temperature."""
+
+
+def make_model(estimator: Estimator) -> CategoricalVAE:
+    model = CategoricalVAE(
+        image_shape=(1, 8, 8),
+        num_latents=2,
+        num_classes=3,
+        network=MLP,
+        estimator=estimator,
+        likelihood=Bernoulli(),
+        optimization=Optimization(torch.optim.Adam, lr=1e-2),
+    )
+    with torch.random.fork_rng(), torch.no_grad():  # makes what an estimator learns, for the optimiser to find
+        model.training_loss((torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)))
+    return model
+
+
+def train(callbacks: list[pl.Callback], model: CategoricalVAE) -> tuple[dict[str, float], ImageData]:
+    data = ImageData("digits", digits)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        limit_train_batches=5,
+        limit_val_batches=1,
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    data.setup()
+    trainer.fit(model, datamodule=data)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("gradient")}
+    return metrics, data
+
+
+def state(model: CategoricalVAE) -> torch.Tensor:
+    """Weights, running averages, and where the noise stands."""
+    values = [*model.parameters(), *model.buffers(), torch.get_rng_state()]
+    return torch.cat([value.detach().flatten().double() for value in values])
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_numbers_are_those_of_the_trained_estimator_on_the_first_images(name: str):
+    model = make_model(ESTIMATORS[name]())
+    logged, data = train([GradientStatistics(repeats=30, count=7)], model)
+    assert set(logged) == {"gradient/variance", "gradient/snr"}
+    assert all(map(math.isfinite, logged.values()))
+    assert logged["gradient/variance"] > 0
+    assert 0 <= logged["gradient/snr"] < 10
+    with model.evaluation_noise():
+        objective = model.objective(next(iter(data.batches("val", 7))))
+        draws = draw_gradients(copy.deepcopy(model.estimator).eval(), objective, 30)
+    assert draws.gradients.shape == (30, 7, 2, 3)
+    assert logged["gradient/variance"] == pytest.approx(draws.variance().item())
+    assert logged["gradient/snr"] == pytest.approx(draws.signal_to_noise().item())
+
+
+def test_there_is_no_noise_where_an_estimator_enumerates():
+    logged, _ = train([GradientStatistics(repeats=5, count=10)], make_model(Exact()))
+    assert logged["gradient/variance"] == pytest.approx(0, abs=1e-8)
+    assert logged["gradient/snr"] > 100
+
+
+def test_a_lower_temperature_is_noisier():
+    logged = {}
+    for temperature in (1.0, 0.05):
+        torch.manual_seed(0)
+        logged[temperature], _ = train([GradientStatistics(20, 20)], make_model(GumbelSoftmax(temperature)))
+    assert logged[0.05]["gradient/variance"] > 4 * logged[1.0]["gradient/variance"]
+    assert logged[0.05]["gradient/snr"] < logged[1.0]["gradient/snr"]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_watching_does_not_change_the_training(name: str):
+    """Nor what the estimator learns or remembers, nor the noise that comes next."""
+    states = []
+    for callbacks in ([], [GradientStatistics(repeats=2, count=5)]):
+        torch.manual_seed(0)
+        model = make_model(ESTIMATORS[name]())
+        before = state(model)
+        train(callbacks, model)
+        states.append(state(model))
+        assert not torch.equal(states[-1], before)
+    assert torch.equal(*states)
+
+
+@pytest.mark.parametrize(("repeats", "count", "message"), [(1, 5, "repeats .* at least 2"), (2, 0, "count .* least 1")])
+def test_too_few_draws_for_a_variance_are_refused(repeats: int, count: int, message: str):
+    with pytest.raises(ValueError, match=message):
+        GradientStatistics(repeats, count)
