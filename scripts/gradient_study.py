@@ -12,14 +12,15 @@ validation images: `repeats` draws g of the gradient of an image's bound for its
     bias      ‖E g − g*‖ / ‖g*‖ over all images. Noise alone makes it about `floor`, √(variance / repeats): an unbiased
               estimator is one whose bias is its floor
     sd        √variance = √(E‖g − E g‖²), over ‖g*‖ as well: bias² + sd² is the relative mean squared error of a draw
-    snr       ‖E g‖ / sd, without the share of the noise in the mean
+    snr       ‖E g‖ / sd, without the share of the noise in the mean; none for a gradient without noise
     cosine    between a draw and g*, and between the mean of all draws and g*, the mean over images
 
 At the last model, those with a temperature are measured over a grid of it as well.
 
 Estimators with parts that learn (baselines, critics, the τ and η of rebar and relax) are first given `tuning` steps of
 Adam for these alone, on training images and the frozen model: untrained, their numbers mean nothing. An estimator of
-several samples, such as vimco, has a bound of its own, and is held against the exact gradient of that.
+several samples, such as vimco, has a bound of its own, and is held against the exact gradient of that. nvil divides its
+gradient, which is unbiased in direction and too short.
 """
 
 import argparse
@@ -43,6 +44,7 @@ from torch import Tensor
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError, composition_error
 from discrete_latents.latent import Estimator, Objective
+from discrete_latents.latent.checks import positive, whole
 from discrete_latents.latent.gradients import Draws, draw_gradients, exact_gradient
 from discrete_latents.launch import CONFIGS, fail
 from discrete_latents.models import LatentModel
@@ -51,6 +53,9 @@ from discrete_latents.training import build_data, build_model, first_line, make
 
 COPIES = 50
 """Of each image in a batch, so many draws at once."""
+
+NO_NOISE = 1e4
+"""A signal-to-noise ratio above which there is rounding alone."""
 
 COLUMNS = {
     "temperature": "τ",
@@ -95,6 +100,7 @@ def train(config: DictConfig, arguments: argparse.Namespace) -> Iterator[tuple[s
     optimizer = model.optimization.optimizer(model.parameters())
     batches, done = data.train_dataloader(), 0
     for epochs in sorted(set(arguments.epochs)):
+        model.train()
         for epoch in range(done, epochs):
             batches.sampler.set_epoch(epoch)
             for batch in batches:
@@ -176,6 +182,7 @@ class Subject:
             raise UserError(f"latent = {name}: {first_line(error)}") from error
         bounds, gradients = (part.unflatten(1, (COPIES, -1)).flatten(0, 1) for part in (draws.bounds, draws.gradients))
         draws, exact = Draws(bounds, gradients), self.target(estimator.samples)
+        snr = draws.signal_to_noise().item()
         floor = draws.floor(draws.mean() if exact is None else exact).item()
         mean = Draws(bounds, draws.mean().unsqueeze(0))
         return {
@@ -187,7 +194,7 @@ class Subject:
             "floor": floor,
             "variance": floor**2 * len(gradients),
             "sd": floor * len(gradients) ** 0.5,
-            "snr": draws.signal_to_noise().item(),
+            "snr": snr if snr < NO_NOISE else None,
             "cosine": None if exact is None else draws.cosine(exact).item(),
             "cosine_of_mean": None if exact is None else mean.cosine(exact).item(),
         }
@@ -231,20 +238,20 @@ def table(results: dict[str, Any]) -> str:
         for row in results["training"]:
             if row["model"] == model:
                 bound = f" ({row['samples']}-sample bound)" if row["samples"] > 1 else ""
-                lines.append(f"| `{row['estimator']}`{bound} | {' | '.join(number(row[key]) for key in COLUMNS)} |")
+                lines.append(f"| `{row['estimator']}`{bound} | {' | '.join(shown(row[key]) for key in COLUMNS)} |")
         lines.append("")
     return "\n".join([*lines, *(f"`{name}` is left out: {reason}." for name, reason in results["skipped"].items()), ""])
 
 
-def number(value: float | None) -> str:
+def shown(value: float | None) -> str:
     if value is None:
         return "–"
-    return "∞" if value > 1e4 else f"{value:.{3 if value < 1 else 2 if value < 10 else 0}f}"
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 0}f}"
 
 
 def figure(results: dict[str, Any], path: Path) -> None:
     """Bias and variance over τ, and signal-to-noise over training, whose last values order the legend."""
-    noisy = [row for row in results["training"] if row["snr"] < 1e4]
+    noisy = [row for row in results["training"] if row["snr"] is not None]
     last = [row for row in noisy if row["model"] == noisy[-1]["model"]]
     names = [row["estimator"] for row in sorted(last, key=lambda row: -row["snr"])]
     colours = colormaps["tab20"].resampled(20)
@@ -276,51 +283,56 @@ def figure(results: dict[str, Any], path: Path) -> None:
     drawing.savefig(path, dpi=130)
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """A whole number on the command line."""
+def write(results: dict[str, Any], folder: Path) -> None:
+    paths = [folder / f"gradient_study.{kind}" for kind in ("json", "md", "png")]
+    paths[0].write_text(json.dumps(results, indent=1) + "\n")
+    paths[1].write_text(table(results))
+    figure(results, paths[2])
+    print(table(results), *paths, sep="\n")
 
-    def number(text: str) -> int:
-        if text.isdecimal() and int(text) >= least:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
 
-    return number
+def number(least: int | None = None) -> Callable[[str], float]:
+    """What reads a whole number of at least `least`, or any positive one, from the command line."""
+
+    def read(text: str) -> float:
+        try:
+            return positive("it", float(text)) if least is None else whole("it", int(text), least)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--latents", type=at_least(1), default=2)
-    add("--classes", type=at_least(2), default=4)
-    add("--hidden", type=at_least(1), nargs="*", default=[32])
-    add("--epochs", type=at_least(0), nargs="+", default=[0, 1, 3, 10, 30, 100], help="when to measure")
+    add("--latents", type=number(1), default=2)
+    add("--classes", type=number(2), default=4)
+    add("--hidden", type=number(1), nargs="*", default=[32])
+    add("--epochs", type=number(0), nargs="+", default=[0, 1, 3, 10, 30, 100], help="when to measure")
     add("--run", type=Path, help="a run directory to study, instead of a new model")
-    add("--temperature", type=float, default=0.5, help="τ over training, where the YAML leaves it open")
-    add("--temperatures", type=float, nargs="+", default=[0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0])
-    add("--repeats", type=at_least(1), default=5000, help=f"draws of each gradient, rounded up to {COPIES}s")
-    add("--images", type=at_least(1), default=20)
-    add("--tuning", type=at_least(1), default=200, help="training steps for what estimators learn")
-    add("--seed", type=at_least(0), default=0)
+    add("--temperature", type=number(), default=0.5, help="τ over training, where the YAML leaves it open")
+    add("--temperatures", type=number(), nargs="+", default=[0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0])
+    add("--repeats", type=number(1), default=5000, help=f"draws of each gradient, rounded up to {COPIES}s")
+    add("--images", type=number(1), default=20)
+    add("--tuning", type=number(1), default=200, help="training steps for what estimators learn")
+    add("--seed", type=number(0), default=0)
     add("--config-dir", type=Path, help="a folder with latent/*.yaml of your own")
     add("--output", type=Path, default=Path("results"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    started = time.perf_counter()
-    try:
-        results = study(arguments)
-    except UserError as error:
-        return fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        return fail(composition_error(f"{error}\n{error.__cause__ or ''}", []))
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    results = {"settings": settings, "seconds": round(time.perf_counter() - started, 1)} | results
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    paths = [arguments.output / f"gradient_study.{kind}" for kind in ("json", "md", "png")]
-    paths[0].write_text(json.dumps(results, indent=1) + "\n")
-    paths[1].write_text(table(results))
-    figure(results, paths[2])
-    print(table(results), *paths, sep="\n")
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        results = study(arguments)
+        seconds = round(time.perf_counter() - started, 1)
+        write({"settings": settings, "seconds": seconds} | results, arguments.output)
+    except (UserError, OSError) as error:
+        fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(composition_error(f"{error}\n{error.__cause__ or ''}", []))
 
 
 if __name__ == "__main__":

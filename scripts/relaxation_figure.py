@@ -3,9 +3,9 @@
     python scripts/relaxation_figure.py                  # writes docs/relaxation.png
     python scripts/relaxation_figure.py --output PATH --samples 4 --seed 1
 
-First row: the expectation of a sample, E z, by Monte Carlo. Below it: single samples, each row with the same Gumbel
-noise at every τ, so that a row shows one draw getting softer. At small τ the expectation is the categorical's own and
-samples are one-hot; at large τ both become uniform.
+First row: the expectation of a sample, by Monte Carlo. Below it: single samples, a row with the same Gumbel noise
+throughout, so that it is one draw that gets softer. At small τ the expectation is the categorical's own and samples are
+one-hot; at large τ both become uniform.
 """
 
 import argparse
@@ -16,8 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from discrete_latents.latent import GumbelSoftmax
-from discrete_latents.latent.distributions import sample
+from discrete_latents.latent import GumbelSoftmax, STGumbel
 
 PROBABILITIES = [0.05, 0.13, 0.3, 0.05, 0.22, 0.15, 0.1]
 TEMPERATURES = [0.1, 0.5, 1.0, 10.0]
@@ -25,15 +24,14 @@ DRAWS = 100_000
 
 
 def columns(samples: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """By title, an expectation, (K,), and samples, (samples, K)."""
-    probabilities = torch.tensor(PROBABILITIES)
-    logits = probabilities.log().expand(DRAWS, 1, -1)
-    torch.manual_seed(seed)
-    found = {"categorical": (probabilities, sample(logits)[:samples, 0])}
-    for temperature in TEMPERATURES:
+    """By title, the mean of all draws, (K,), and the first of them, (samples, K)."""
+    layers = {"categorical": STGumbel()} | {f"τ = {value:g}": GumbelSoftmax(value) for value in TEMPERATURES}
+    logits = torch.tensor(PROBABILITIES).log().expand(DRAWS, 1, -1)
+    found = {}
+    for title, layer in layers.items():
         torch.manual_seed(seed)
-        z = GumbelSoftmax(temperature)(logits).squeeze(1)
-        found[f"τ = {temperature:g}"] = z.mean(0), z[:samples]
+        z = layer(logits).squeeze(1)
+        found[title] = z.mean(0), z[:samples]
     return found
 
 
@@ -45,8 +43,8 @@ def bars(axes: Axes, heights: Tensor, colour: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, choices=range(1, 10), default=3)
+    parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("docs/relaxation.png"))
     arguments = parser.parse_args()
     found = columns(arguments.samples, arguments.seed)

@@ -110,7 +110,7 @@ def test_binarised_images_stay_binary_and_unlabelled_ones_as_they_are():
     assert not torch.equal(images[:20], changed[:20])
 
 
-@pytest.mark.parametrize("settings", [{"shift": -1}, {"degrees": 200}, {"degrees": "15"}, {"zoom": 1.0}])
+@pytest.mark.parametrize("settings", [{"shift": -1}, {"degrees": 200}, {"zoom": 1.0}])
 def test_an_augmentation_that_cannot_be_is_refused(settings: dict):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
         Augmentation(**settings)

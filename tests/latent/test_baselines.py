@@ -124,7 +124,7 @@ def test_every_call_has_baselines_of_its_own_for_its_number_of_features():
     estimator = Reinforce({"network": InputNetwork, "average": MovingAverage}, normalize=True)
     for _ in range(3):
         estimator(objective)
-        assert [part["network"].layers[0].in_features for part in estimator.baselines] == [6, 8]
+        assert [part["network"].hidden.in_features for part in estimator.baselines] == [6, 8]
         assert len(estimator.scales) == 2
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from discrete_latents.latent import RLOO, Constant, DisARM, Estimator, Learned, MuProp, Rebar, Reinforce, Relax
 from discrete_latents.latent.layout import one_hot
 from discrete_latents.latent.trace import Recorder, Site, run
-from tests.latent.problems import Problem, standard_errors_off
+from tests.latent.problems import Problem, make_estimator, standard_errors_off
 from tests.latent.test_unbiased import Mixed
 
 FREE = Problem(2, 3, layers=2, with_prior=False)
@@ -101,7 +101,7 @@ def test_a_new_critic_says_nothing():
     estimator = Relax(Learned(0.5, 0.05))
     estimator(FREE.objective(FREE.leaves(2)))
     for critic in estimator.critics:
-        nn.init.zeros_(critic.layers[-1].bias)
+        nn.init.zeros_(critic.last.bias)
     torch.manual_seed(3)
     values.append(FREE.estimates(estimator, 50)[1])
     for ours, theirs in zip(*values, strict=True):
@@ -166,3 +166,16 @@ def test_disarms_samples_are_antithetic(log_odds: float):
     for both in ((1, 1), (1, 0), (0, 1), (0, 0)):
         seen, expected = ((draws == torch.tensor(both)).all(-1).double() for draws in (ours, reference))
         assert standard_errors_off(seen - expected, torch.zeros(())) < 4
+
+
+@pytest.mark.parametrize("name", ["rebar", "relax", "nvil"])
+def test_what_learns_runs_in_double_precision_under_autocast_and_frozen(name: str):
+    problem = Problem(2, 2)
+    estimator = make_estimator(name)
+    problem.estimates(estimator, 3)  # takes its shape
+    problem.estimates(estimator.double(), 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        values, gradients = problem.estimates(estimator, 3)
+    assert values.isfinite().all()
+    assert gradients[0].isfinite().all()
+    problem.estimates(estimator.requires_grad_(False), 3)

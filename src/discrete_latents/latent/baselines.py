@@ -38,7 +38,20 @@ class MovingAverage(nn.Module):
         self.steps += 1
 
 
-class InputNetwork(nn.Module):
+class OneHidden(nn.Module):
+    """A number from features, (…, F) to (…), through one hidden layer, in its own precision whatever the autocast."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features, whole("hidden", hidden))
+        self.last = nn.Linear(hidden, 1)
+
+    def forward(self, inputs: Float[Tensor, "... F"]) -> Float[Tensor, "..."]:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self.last(self.hidden(inputs.to(self.last.weight.dtype)).tanh()).squeeze(-1)
+
+
+class InputNetwork(OneHidden):
     """A network of one hidden layer that predicts the signal from the logits, which are a function of what the layer's
     encoder reads; trained by squared error (the input-dependent baseline of NVIL: Mnih, Gregor 2014, section 2.3).
 
@@ -46,11 +59,10 @@ class InputNetwork(nn.Module):
     """
 
     def __init__(self, features: int, hidden: int = 100) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(features, whole("hidden", hidden)), nn.Tanh(), nn.Linear(hidden, 1))
+        super().__init__(features, hidden)
 
     def forward(self, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B"]:
-        return self.layers(logits.flatten(-2).float()).squeeze(-1)
+        return super().forward(logits.flatten(-2))
 
     def observe(self, signal: Tensor) -> None:
         """Nothing: the optimiser moves it."""

@@ -64,9 +64,11 @@ class Rebar(Estimator):
     def variance_loss(self, gradient: Float[Tensor, "B N K"]) -> Tensor:
         """A zero whose gradient for τ, η and critics is that of the mean squared gradient, which is that of the
         variance since the mean does not depend on them. The model's own parameters do not see it."""
-        tuned = list(self.parameters())
+        tuned = [part for part in self.parameters() if part.requires_grad]
+        if not tuned:
+            return torch.zeros_like(gradient[0, 0, 0])
         loss = gradient.square().sum((-1, -2)).mean()
         slopes = torch.autograd.grad(loss, tuned, allow_unused=True)
         products = [(part * slope).sum() for part, slope in zip(tuned, slopes, strict=True) if slope is not None]
-        total = torch.stack(products).sum()
+        total = sum(products, torch.zeros_like(loss))
         return total - total.detach()

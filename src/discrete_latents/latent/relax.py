@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.latent import layout
-from discrete_latents.latent.baselines import PerSite
+from discrete_latents.latent.baselines import OneHidden, PerSite
 from discrete_latents.latent.checks import whole
 from discrete_latents.latent.estimator import Objective
 from discrete_latents.latent.rebar import Rebar
@@ -15,18 +15,15 @@ from discrete_latents.latent.temperature import Temperature
 from discrete_latents.latent.trace import Recorder
 
 
-class Critic(nn.Module):
+class Critic(OneHidden):
     """r(z): one hidden layer, of a relaxed sample and of the logits that it came of; 0 at first."""
 
     def __init__(self, features: int, hidden: int = 100) -> None:
-        super().__init__()
-        last = nn.Linear(hidden, 1)
-        nn.init.zeros_(last.weight)
-        self.layers = nn.Sequential(nn.Linear(2 * features, hidden), nn.Tanh(), last)
+        super().__init__(2 * features, hidden)
+        nn.init.zeros_(self.last.weight)
 
     def forward(self, soft: Float[Tensor, "2 B N K"], log_q: Float[Tensor, "B N K"]) -> Float[Tensor, "2 B"]:
-        inputs = torch.cat([soft, log_q.expand_as(soft)], -1).flatten(-2).float()
-        return self.layers(inputs).squeeze(-1)
+        return super().forward(torch.cat([soft, log_q.expand_as(soft)], -1).flatten(-2))
 
 
 class Relax(Rebar):
