@@ -1,13 +1,16 @@
 """What the README shows for adding to the project works as written, from a folder of the user's own."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def block(language: str, containing: str) -> str:
@@ -21,14 +24,9 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
     configs = tmp_path / "configs"
     for group in ("latent", "data", "model/network"):
         (configs / group).mkdir(parents=True)
-    estimator = block("python", "class StraightThrough")
-    imports = (
-        "from discrete_latents.latent import Pathwise, layout\n"
-        "from discrete_latents.latent.distributions import sample_codes\n\n"
-    )
-    (tmp_path / "my_latent.py").write_text(imports + estimator)
-    yaml = block("yaml", "StraightThrough").replace("discrete_latents.latent.straight_through", "my_latent")
-    (configs / "latent" / "straight_through.yaml").write_text(yaml)
+    (tmp_path / "my_latent.py").write_text(block("python", "class Identity"))
+    yaml = block("yaml", "Identity").replace("discrete_latents.latent.identity", "my_latent")
+    (configs / "latent" / "identity.yaml").write_text(yaml)
     (configs / "data" / "mine.yaml").write_text(block("yaml", "my_package.load_mine"))
     (configs / "model" / "network" / "mine.yaml").write_text(block("yaml", "my_package.MyNetwork"))
     (tmp_path / "my_package.py").write_text(
@@ -36,12 +34,29 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
         "from discrete_latents.networks import MLP as MyNetwork\n"
     )
     command = [sys.executable, "-c", "from discrete_latents.launch import train_main; train_main()"]
-    chosen = ["--config-dir", "configs", "latent=straight_through", "data=mine", "model/network=mine"]
+    chosen = ["--config-dir", "configs", "latent=identity", "data=mine", "model/network=mine"]
     settings = ["debug=one_batch", f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run([*command, *chosen, *settings], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "straight_through" in (tmp_path / "run" / "results.json").read_text()
+    assert "identity" in (tmp_path / "run" / "results.json").read_text()
     listed = subprocess.run(
         [*command, "--config-dir", "configs", "--help"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "straight_through" in listed.stdout
+    assert "identity" in listed.stdout
+
+
+@pytest.mark.slow
+def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
+    """In a copy of the project with one more file and one more YAML, the tests find it, run it, and it passes."""
+    for part in ("src", "configs", "tests"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / part, tmp_path)
+    (tmp_path / "src" / "discrete_latents" / "latent" / "identity.py").write_text(block("python", "class Identity"))
+    (tmp_path / "configs" / "latent" / "identity.yaml").write_text(block("yaml", "Identity"))
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/test_configs.py"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    passed = int(re.search(r"(\d+) passed", done.stdout)[1])
+    assert passed > 30, done.stdout  # its contract, its values, and all three models

@@ -56,7 +56,8 @@ def make(config: DictConfig, key: str, **arguments: Any) -> Any:
 
 def locate(config: DictConfig, group: str, message: str) -> str:
     """A message that starts with the name of a setting, with the place of that setting in front."""
-    if OmegaConf.is_interpolation(config.get("latent", {}), "temperature"):
+    latent = config.get("latent") or {}
+    if "temperature" in latent and OmegaConf.is_interpolation(latent, "temperature"):
         group = group.replace("latent.temperature", "temperature")
     node = OmegaConf.select(config, group) or {}
     name = message.split()[0]

@@ -25,6 +25,7 @@ def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> E
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose(f"latent/{name}")
     target = {"_target_": f"{Constant.__module__}.Constant", "start": temperature}
+    OmegaConf.set_struct(config, False)  # a YAML need not name every setting
     config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(config.latent, settings)})
     return instantiate(config.latent)
 
