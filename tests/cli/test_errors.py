@@ -42,7 +42,9 @@ MISTAKES = [
         "foo",
     ),
     # The option of a group.
-    case("latent=gumbel", "latent = gumbel is not an option", "did you mean st_gumbel or gumbel_rao or gumbel_softmax?"),
+    case(
+        "latent=gumbel", "latent = gumbel is not an option", "did you mean st_gumbel or gumbel_rao or gumbel_softmax?"
+    ),
     case("experiment=vae_mnits", "experiment = vae_mnits is not an option", "did you mean vae_mnist"),
     case(
         "optimizer=lion",

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from discrete_latents.latent import Darn
+from tests.latent.polynomials import SHAPES, is_exact, polynomial
 from tests.latent.problems import Problem, standard_errors_off
-from tests.latent.test_straight_through import SHAPES, is_exact, polynomial
 
 BITS = [(1, 2), (2, 2), (4, 2)]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from discrete_latents.latent import ReinMax, StraightThrough
+from tests.latent.polynomials import SHAPES, is_exact, polynomial
 from tests.latent.problems import standard_errors_off
-from tests.latent.test_straight_through import SHAPES, is_exact, polynomial
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
