@@ -4,18 +4,14 @@ import copy
 import math
 from collections.abc import Callable
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
 from discrete_latents.callbacks import GradientStatistics
-from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import Estimator, Exact, GumbelSoftmax, InputNetwork, MovingAverage, Reinforce, Relax
 from discrete_latents.latent.gradients import draw_gradients
-from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
-from discrete_latents.networks import MLP
-from discrete_latents.optimization import Optimization
+from tests.callbacks.fitting import fit, make_model
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "gumbel_softmax": GumbelSoftmax,
@@ -24,40 +20,6 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "relax": Relax,
 }
 """One without state, and those with running averages, networks and a learned temperature."""
-
-
-def make_model(estimator: Estimator) -> CategoricalVAE:
-    model = CategoricalVAE(
-        image_shape=(1, 8, 8),
-        num_latents=2,
-        num_classes=3,
-        network=MLP,
-        estimator=estimator,
-        likelihood=Bernoulli(),
-        optimization=Optimization(torch.optim.Adam, lr=1e-2),
-    )
-    with torch.random.fork_rng(), torch.no_grad():  # makes what an estimator learns, for the optimiser to find
-        model.training_loss((torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)))
-    return model
-
-
-def train(callbacks: list[pl.Callback], model: CategoricalVAE) -> tuple[dict[str, float], ImageData]:
-    data = ImageData("digits", digits)
-    trainer = pl.Trainer(
-        max_epochs=2,
-        limit_train_batches=5,
-        limit_val_batches=1,
-        accelerator="cpu",
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    data.setup()
-    trainer.fit(model, datamodule=data)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("gradient")}
-    return metrics, data
 
 
 def state(model: CategoricalVAE) -> torch.Tensor:
@@ -69,7 +31,7 @@ def state(model: CategoricalVAE) -> torch.Tensor:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_numbers_are_those_of_the_trained_estimator_on_the_first_images(name: str):
     model = make_model(ESTIMATORS[name]())
-    logged, data = train([GradientStatistics(repeats=30, count=7)], model)
+    logged, data = fit([GradientStatistics(repeats=30, count=7)], model, "gradient")
     assert set(logged) == {"gradient/variance", "gradient/snr"}
     assert all(map(math.isfinite, logged.values()))
     assert logged["gradient/variance"] > 0
@@ -83,7 +45,7 @@ def test_the_numbers_are_those_of_the_trained_estimator_on_the_first_images(name
 
 
 def test_there_is_no_noise_where_an_estimator_enumerates():
-    logged, _ = train([GradientStatistics(repeats=5, count=10)], make_model(Exact()))
+    logged, _ = fit([GradientStatistics(repeats=5, count=10)], make_model(Exact()), "gradient")
     assert logged["gradient/variance"] == pytest.approx(0, abs=1e-8)
     assert logged["gradient/snr"] > 100
 
@@ -92,7 +54,7 @@ def test_a_lower_temperature_is_noisier():
     logged = {}
     for temperature in (1.0, 0.05):
         torch.manual_seed(0)
-        logged[temperature], _ = train([GradientStatistics(20, 20)], make_model(GumbelSoftmax(temperature)))
+        logged[temperature], _ = fit([GradientStatistics(20, 20)], make_model(GumbelSoftmax(temperature)), "gradient")
     assert logged[0.05]["gradient/variance"] > 4 * logged[1.0]["gradient/variance"]
     assert logged[0.05]["gradient/snr"] < logged[1.0]["gradient/snr"]
 
@@ -105,7 +67,7 @@ def test_watching_does_not_change_the_training(name: str):
         torch.manual_seed(0)
         model = make_model(ESTIMATORS[name]())
         before = state(model)
-        train(callbacks, model)
+        fit(callbacks, model, "gradient")
         states.append(state(model))
         assert not torch.equal(states[-1], before)
     assert torch.equal(*states)
