@@ -60,6 +60,13 @@ def test_one_process_finds_the_same_kl_over_the_test_set(command, both):
     assert results(both.folder)["metrics"]["test/kl"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("latent", ["nvil", "relax"])
+def test_what_an_estimator_learns_trains_on_two_processes(tmp_path, latent):
+    outcome = shell("train.py", *DDP, f"latent={latent}", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert results(tmp_path / "run")["status"] == "completed"
+
+
 def test_two_processes_do_not_warn(both):
     assert "sync_dist" not in both.outcome.err
 

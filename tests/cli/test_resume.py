@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from discrete_latents import load_run
 from tests.cli.conftest import SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights
 
 pytestmark = [  # both are Lightning's ModelCheckpoint's
@@ -115,6 +116,19 @@ def test_a_resume_in_place_has_the_weights_of_an_uninterrupted_run(command, stra
     assert timeless(run) == timeless(straight)
     for which in ("last", "best"):
         assert same_bits(*(weights(folder / "checkpoints" / f"{which}.ckpt") for folder in (straight, run)))
+
+
+@pytest.mark.parametrize("latent", ["nvil", "relax"])
+def test_what_an_estimator_learns_and_remembers_goes_on_too(command, tmp_path, latent):
+    words = [*SMALL, f"latent={latent}"]
+    for run, epochs in (("straight", 4), ("stopped", 2)):
+        assert command("train", *words, f"trainer.max_epochs={epochs}", f"hydra.run.dir={tmp_path}/{run}").code == 0
+    outcome = command("train", f"resume={tmp_path}/stopped", "trainer.max_epochs=4")
+    assert outcome.code == 0, outcome.err
+    straight, resumed = (weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("straight", "stopped"))
+    assert any(name.startswith("estimator.") for name in straight)
+    assert same_bits(straight, resumed)
+    assert load_run(tmp_path / "stopped").sample(3).shape == (3, 1, 8, 8)
 
 
 def test_a_finished_run_resumed_is_tested_again_and_stays_as_it_was(command, finished, copied):
