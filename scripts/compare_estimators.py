@@ -1,7 +1,7 @@
 """Every estimator on the same model, data and budget: bounds on test images, time of a step, variance of the gradient.
 
     python scripts/compare_estimators.py                       # writes results/estimators.json and .md
-    python scripts/compare_estimators.py --latents rloo disarm --epochs 5 experiment=vae_digits
+    python scripts/compare_estimators.py --experiment vae_digits --latents rloo disarm --epochs 5 optimizer.lr=3e-3
 
 Trains `experiment=vae_mnist model/network=linear` (784-(20×10)-784) with every option of `latent`, each in a process of
 its own, in logs/compare_estimators; a run that is there completed is not repeated. Estimators of Bernoulli latents
@@ -49,7 +49,12 @@ def composed(*words: str) -> DictConfig:
 
 
 def words(model: str, latent: str, arguments: argparse.Namespace) -> list[str]:
-    chosen = ["experiment=vae_mnist", "model/network=linear", f"latent={latent}", "callbacks=gradient_statistics"]
+    chosen = [
+        f"experiment={arguments.experiment}",
+        "model/network=linear",
+        f"latent={latent}",
+        "callbacks=gradient_statistics",
+    ]
     settings = [f"trainer.max_epochs={arguments.epochs}", f"seed={arguments.seed}"]
     return chosen + settings + (BERNOULLI if model == "bernoulli" else []) + arguments.overrides
 
@@ -134,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = sorted(path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml"))
     parser.add_argument("--latents", nargs="+", default=names, choices=names)
+    parser.add_argument("--experiment", default="vae_mnist")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=50, help="timed steps of each")

@@ -11,6 +11,24 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+def test_estimators_are_compared_on_one_budget_and_none_is_trained_twice(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "compare_estimators.py"), "--experiment", "vae_digits"]
+    small = ["--epochs", "2", "--repeats", "3", "--runs", "runs", "--output", "out", "eval_samples=5"]
+    times = []
+    for latents in (["rloo"], ["rloo", "disarm", "exact"]):
+        done = subprocess.run([*command, "--latents", *latents, *small], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        times.append((tmp_path / "runs" / "categorical_rloo" / "results.json").stat().st_mtime_ns)
+    assert times[0] == times[1]
+    rows = json.loads((tmp_path / "out" / "estimators.json").read_text())
+    found = [(row["model"], row["latent"]) for row in rows]
+    assert sorted(found) == [("bernoulli", "disarm"), ("bernoulli", "rloo"), ("categorical", "rloo")]
+    assert all(row["relative_time"] > 0 and row["gradient_variance"] > 0 for row in rows)
+    assert {row["steps"] for row in rows} == {26}
+    assert "200 Bernoulli" in (tmp_path / "out" / "estimators.md").read_text()
+
+
+@pytest.mark.slow
 def test_class_scaling_measures_every_number_of_classes(tmp_path: Path):
     command = [sys.executable, str(ROOT / "scripts" / "class_scaling.py"), "--classes", "2", "30"]
     small = ["--batch-size", "20", "--repeats", "3", "--output", str(tmp_path)]
