@@ -11,6 +11,27 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.mnist
+def test_the_benchmark_times_every_contender_in_turn(mnist_root: Path, tmp_path: Path):
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "benchmark.py"),
+        "--networks",
+        "linear",
+        "--data",
+        str(mnist_root),
+    ]
+    small = ["--contenders", "plain", "ours", "template", "products", "--steps", "100", "--blocks", "2"]
+    done = subprocess.run([*command, *small], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results" / "benchmark.json").read_text())
+    for row in results["steps"]["linear"].values():
+        assert row["plain"]["ratio"] == 1
+        assert row["template"]["ratio"] > row["ours"]["ratio"] > row["products"]["ratio"] > 0
+    assert results["startup"]["first_step"] > results["startup"]["imports"] / 2 > 0
+
+
+@pytest.mark.slow
 def test_estimators_are_compared_on_one_budget_and_none_is_trained_twice(tmp_path: Path):
     command = [sys.executable, str(ROOT / "scripts" / "compare_estimators.py"), "--experiment", "vae_digits"]
     small = ["--epochs", "2", "--repeats", "3", "--runs", "runs", "--output", "out", "eval_samples=5"]
