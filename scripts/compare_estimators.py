@@ -140,7 +140,7 @@ def main() -> None:
     names = sorted(path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml"))
     parser.add_argument("--latents", nargs="+", default=names, choices=names)
     parser.add_argument("--experiment", default="vae_mnist")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=50, help="timed steps of each")
     parser.add_argument("--runs", type=Path, default=Path("logs/compare_estimators"))
