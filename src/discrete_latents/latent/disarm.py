@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.trace import Recorder, Site, run
@@ -33,7 +34,7 @@ class DisARM(Estimator):
             bounds.append(run(objective, recorder.replay(index, antithetic, below=sample)))
             difference = (bounds[0] - bounds[-1]).detach()[..., None, None] / 2
             # b − b̃ is ±1 in both classes where the two differ, with the sign that the logits' gradient has, and else 0.
-            likelier = site.logits.detach().softmax(-1).amax(-1, keepdim=True)
+            likelier = layout.softmax(site.logits.detach()).amax(-1, keepdim=True)
             surrogate = surrogate + site.with_gradient(difference * (site.z - antithetic) * likelier)
         return torch.stack(bounds).mean(0) + surrogate
 
@@ -41,7 +42,7 @@ class DisARM(Estimator):
         """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u decides."""
         if site.logits.shape[-1] != 2:
             raise ValueError(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
-        off, on = site.logits.detach().softmax(-1).unbind(-1)
+        off, on = layout.softmax(site.logits.detach()).unbind(-1)
         v = torch.rand_like(on)
         u = torch.where(site.z[..., 1] > 0.5, off + on * v, off * v)
         again = (u < on).to(site.z.dtype)

@@ -55,7 +55,8 @@ class Rebar(Estimator):
         """The control variate c of perturbed logits z, (2, B, N, K), both with the same noise below."""
 
         def below(logits: Tensor) -> Tensor:
-            return layout.softmax((layout.log_softmax(logits) + gumbel_like(logits[0])) / self.temperature())
+            noise = gumbel_like(logits[0] if logits.dim() > 3 else logits)  # no leading 2 where z has no effect
+            return layout.softmax((layout.log_softmax(logits) + noise) / self.temperature())
 
         soft = layout.softmax(z / self.temperature())
         relaxed = run(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
