@@ -28,12 +28,12 @@ Site = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor |
 class Sampler:
     """What an objective calls to draw latents: `z = sample(logits, prior)`.
 
-    `site(logits, prior, shape)` does the drawing: it returns z and its KL term, with `shape` the sample
-    dimensions to put in front where the logits have none yet, that is, where they do not depend on an
+    `site(logits, prior, shape)` does the drawing, or a subclass's `draw`: it returns z and its KL term, with `shape`
+    the sample dimensions to put in front where the logits have none yet, that is, where they do not depend on an
     earlier draw. The sampler adds up the KL terms of all calls in `kl`, (*S, B) nats.
     """
 
-    def __init__(self, site: Site, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, site: Site | None = None, shape: tuple[int, ...] = ()) -> None:
         self.site = site
         self.shape = shape
         self.kl: Tensor | float = 0.0
@@ -52,6 +52,11 @@ class Sampler:
         self.kl = self.kl + kl.sum(-1)
         return z.to(dtype)
 
+    def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        # Subclasses override it: one that held its own method as `site` would keep its tensors until gc comes by.
+        assert self.site is not None
+        return self.site(logits, prior, shape)
+
     def standard_normal(self, mean: Tensor) -> Tensor:
         """The noise of one `normal` call."""
         shape = (*(self.shape if mean.dim() == 2 else ()), *mean.shape)
@@ -65,7 +70,7 @@ class Sampler:
         """
         with torch.autocast(logits.device.type, enabled=False):
             shape = self.shape if logits.dim() == 3 else ()
-            z, kl = self.site(at_least_float32(logits), None if prior is None else at_least_float32(prior), shape)
+            z, kl = self.draw(at_least_float32(logits), None if prior is None else at_least_float32(prior), shape)
         self.kl = self.kl + kl
         return z.to(logits.dtype)
 

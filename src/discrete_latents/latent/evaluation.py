@@ -20,7 +20,7 @@ class HardSampler(Sampler):
     """
 
     def __init__(self, shape: tuple[int, ...] = (), sampled: bool = False) -> None:
-        super().__init__(self.draw, shape)
+        super().__init__(shape=shape)
         self.sampled = sampled
         self.codes: list[Int[Tensor, "*S B N"]] = []
 

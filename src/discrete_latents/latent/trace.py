@@ -71,7 +71,7 @@ class Recorder(HardSampler):
 
 class Replay(Sampler):
     def __init__(self, given: Sequence[Tensor], below: Callable[[Tensor], Tensor], noise: Sequence[Tensor]) -> None:
-        super().__init__(self.draw)
+        super().__init__()
         self.given: Iterator[Tensor] = iter(given)
         self.below = below
         self.noise = iter(noise)
