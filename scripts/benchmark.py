@@ -17,7 +17,6 @@ the same round, with quartiles. Fresh: the same of the first blocks, before thos
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmark_contenders import BLOCK
+from measuring import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"linear": [], "200": [200], "512-256": [512, 256]}
@@ -164,12 +164,7 @@ def main() -> None:
         parser.error("--contenders must start with plain, which the others are compared with")
     steps = {name: race(NETWORKS[name], arguments, arguments.runs / name) for name in arguments.networks}
     results = {"contenders": arguments.contenders, "steps": steps, "startup": startup(arguments, arguments.runs)}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    paths = [arguments.output / f"benchmark.{kind}" for kind in ("json", "md")]
-    paths[0].write_text(json.dumps(results, indent=2) + "\n")
-    paths[1].write_text(table(results))
-    print(table(results))
-    print(*paths, sep="\n")
+    write_report(arguments.output, "benchmark", results, table(results))
 
 
 if __name__ == "__main__":

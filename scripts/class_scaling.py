@@ -9,13 +9,12 @@ noisy, so each repeat times both, interleaved.
 """
 
 import argparse
-import json
-import time
 from pathlib import Path
 from statistics import median
 
 import matplotlib.pyplot as plt
 import torch
+from measuring import timed_step, write_report
 
 from discrete_latents.latent import Estimator, Exact, GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli
@@ -47,12 +46,7 @@ class Step:
 
     def __call__(self) -> float:
         """Seconds taken."""
-        started = time.perf_counter()
-        loss = -self.model(self.batch).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return time.perf_counter() - started
+        return timed_step(lambda: -self.model(self.batch).mean(), self.optimizer)
 
 
 def measure(num_classes: int, batch_size: int, repeats: int) -> dict[str, float]:
@@ -105,13 +99,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     rows = [measure(classes, arguments.batch_size, arguments.repeats) for classes in arguments.classes]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    paths = [arguments.output / f"class_scaling.{kind}" for kind in ("json", "md", "png")]
-    paths[0].write_text(json.dumps({"batch_size": arguments.batch_size, "rows": rows}, indent=2) + "\n")
-    paths[1].write_text(table(rows))
-    figure(rows, paths[2])
-    print(table(rows))
-    print(*paths, sep="\n")
+    data = {"batch_size": arguments.batch_size, "rows": rows}
+    write_report(arguments.output, "class_scaling", data, table(rows), lambda path: figure(rows, path))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
+from measuring import timed_step, write_report
 from omegaconf import DictConfig
 
 from discrete_latents.models.latent_model import Batch, LatentModel
@@ -89,12 +89,7 @@ class Step:
 
     def __call__(self) -> float:
         """Seconds taken."""
-        started = time.perf_counter()
-        loss, _ = self.model.training_loss(self.batch)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return time.perf_counter() - started
+        return timed_step(lambda: self.model.training_loss(self.batch)[0], self.optimizer)
 
 
 def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
@@ -102,12 +97,12 @@ def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    steps = {}
-    for pair in {*pairs, *((model, "gumbel_softmax") for model, _ in pairs)}:
-        config = composed(*words(*pair, arguments))
-        data = build_data(config)
-        batch = next(iter(data.batches("train", config.data.batch_size, shuffled=True)))
-        steps[pair] = Step(build_model(config, data), batch)
+    data = build_data(composed(*words(*pairs[0], arguments)))
+    batch = next(iter(data.train_dataloader()))
+    steps = {
+        pair: Step(build_model(composed(*words(*pair, arguments)), data), batch)
+        for pair in {*pairs, *((model, "gumbel_softmax") for model, _ in pairs)}
+    }
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in steps}
     for _ in range(arguments.repeats + 3):
         for pair, step in steps.items():
@@ -166,12 +161,7 @@ def main() -> None:
         for (model, latent), results in trained.items()
         if results is not None
     ]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    paths = [arguments.output / f"estimators.{kind}" for kind in ("json", "md")]
-    paths[0].write_text(json.dumps(rows, indent=2) + "\n")
-    paths[1].write_text(table(rows))
-    print(table(rows))
-    print(*paths, sep="\n")
+    write_report(arguments.output, "estimators", rows, table(rows))
     failed = [" ".join(pair) for pair, results in trained.items() if results is None]
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")

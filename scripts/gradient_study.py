@@ -24,7 +24,6 @@ gradient, which is unbiased in direction and too short.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -37,6 +36,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from measuring import write_report
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -283,14 +283,6 @@ def figure(results: dict[str, Any], path: Path) -> None:
     drawing.savefig(path, dpi=130)
 
 
-def write(results: dict[str, Any], folder: Path) -> None:
-    paths = [folder / f"gradient_study.{kind}" for kind in ("json", "md", "png")]
-    paths[0].write_text(json.dumps(results, indent=1) + "\n")
-    paths[1].write_text(table(results))
-    figure(results, paths[2])
-    print(table(results), *paths, sep="\n")
-
-
 def number(least: int | None = None) -> Callable[[str], float]:
     """What reads a whole number of at least `least`, or any positive one, from the command line."""
 
@@ -328,7 +320,8 @@ def main() -> None:
         started = time.perf_counter()
         results = study(arguments)
         seconds = round(time.perf_counter() - started, 1)
-        write({"settings": settings, "seconds": seconds} | results, arguments.output)
+        results = {"settings": settings, "seconds": seconds} | results
+        write_report(arguments.output, "gradient_study", results, table(results), lambda path: figure(results, path))
     except (UserError, OSError) as error:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:

@@ -110,12 +110,12 @@ def test_a_new_critic_says_nothing():
 
 @pytest.mark.parametrize("problem", [FREE, Mixed(2, 3)], ids=str)
 def test_both_relaxed_runs_see_the_same_noise(problem: Problem):
-    """Equal perturbed logits, so equal controls: else the layers below would add to the variance."""
+    """Equal relaxed samples, so equal controls: else the layers below would add to the variance."""
     recorder = Recorder()
     objective = problem.objective(problem.leaves(7))
     run(objective, recorder)
-    z = recorder.sites[0].logits.detach()
-    first, again = rebar().control(objective, recorder, 0, torch.stack([z, z])).unbind()
+    soft = recorder.sites[0].logits.detach().softmax(-1)
+    first, again = rebar().control(objective, recorder, 0, torch.stack([soft, soft])).unbind()
     torch.testing.assert_close(first, again, rtol=1e-12, atol=0)
     assert len((first * 1e6).round().unique()) == 7
 

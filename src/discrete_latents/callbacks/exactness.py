@@ -42,5 +42,5 @@ class DistanceToExact(pl.Callback):
                 draws = draw_gradients(estimator, objective, self.repeats)
                 noise = (draws.gradients - draws.mean()).flatten(1).square().sum(1).mean().sqrt()
                 pl_module.log(f"exactness/{name}/bound", draws.bounds.mean() - exact_bound.mean())
-                pl_module.log(f"exactness/{name}/bias", (draws.mean() - exact_gradient).norm() / scale)
+                pl_module.log(f"exactness/{name}/bias", draws.bias(exact_gradient))
                 pl_module.log(f"exactness/{name}/noise", noise / scale)

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from discrete_latents.latent.checks import whole
+from discrete_latents.latent.checks import share, whole
 
 
 class Augmentation:
@@ -20,10 +20,8 @@ class Augmentation:
         self.shift = whole("shift", shift, least=0)
         if isinstance(degrees, bool | str) or not 0 <= degrees <= 180:
             raise ValueError(f"degrees must be from 0 to 180, got {degrees!r}")
-        if isinstance(zoom, bool | str) or not 0 <= zoom < 1:
-            raise ValueError(f"zoom must be at least 0 and below 1, got {zoom!r}")
         self.degrees = degrees
-        self.zoom = zoom
+        self.zoom = share("zoom", zoom)
 
     def __call__(self, pixels: UInt8[Tensor, "n C H W"]) -> UInt8[Tensor, "n C H W"]:
         if self.degrees or self.zoom:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from discrete_latents.latent.checks import whole
+from discrete_latents.latent.checks import share, whole
 
 
 class MovingAverage(nn.Module):
@@ -97,10 +97,3 @@ class PerSite(nn.ModuleList):
         if index == len(self):
             self.append(self.make(logits.shape[-1] * logits.shape[-2]).to(logits.device))
         return self[index]
-
-
-def share(name: str, value: float) -> float:
-    """`value` itself. Raises ValueError unless it is in [0, 1)."""
-    if isinstance(value, bool | str) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return value

@@ -15,3 +15,10 @@ def whole(name: str, value: int, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return value
+
+
+def share(name: str, value: float) -> float:
+    """`value` itself. Raises ValueError unless it is a number in [0, 1)."""
+    if isinstance(value, bool | str) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return value

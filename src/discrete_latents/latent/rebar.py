@@ -47,18 +47,18 @@ class Rebar(Estimator):
         log_q = layout.log_softmax(logits)
         z = log_q + (conditional_gumbels(log_q, site.z) - log_q).detach()  # given b, as if b came of z
         again = conditional_gumbels(log_q, site.z)
-        control, control_again = self.control(objective, recorder, index, torch.stack([z, again])).unbind()
+        soft = layout.softmax(torch.stack([z, again]) / self.temperature())
+        control, control_again = self.control(objective, recorder, index, soft).unbind()
         (slope,) = torch.autograd.grad((control - control_again).sum(), logits, create_graph=True)
         return (signal - control_again)[..., None, None] * site.score() + slope
 
-    def control(self, objective: Objective, recorder: Recorder, index: int, z: Tensor) -> Float[Tensor, "2 B"]:
-        """The control variate c of perturbed logits z, (2, B, N, K), both with the same noise below."""
+    def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
+        """The control variate c of relaxed samples, (2, B, N, K), both with the same noise below."""
 
         def below(logits: Tensor) -> Tensor:
             noise = gumbel_like(logits[0] if logits.dim() > 3 else logits)  # no leading 2 where z has no effect
             return layout.softmax((layout.log_softmax(logits) + noise) / self.temperature())
 
-        soft = layout.softmax(z / self.temperature())
         relaxed = run(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
         return self.scale * relaxed
 

@@ -37,8 +37,7 @@ class Relax(Rebar):
         super().__init__(temperature, scale)
         self.critics = PerSite(partial(Critic, hidden=whole("hidden", hidden)))
 
-    def control(self, objective: Objective, recorder: Recorder, index: int, z: Tensor) -> Float[Tensor, "2 B"]:
-        soft = layout.softmax(z / self.temperature())
+    def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
         log_q = layout.log_softmax(recorder.sites[index].logits.detach())
         critic = self.critics.at(index, log_q)(soft, log_q)
-        return super().control(objective, recorder, index, z) + critic.to(soft.dtype)
+        return super().control(objective, recorder, index, soft) + critic.to(soft.dtype)

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from discrete_latents.latent import HardSampler, Objective, Sampler, layout
-from discrete_latents.latent.checks import whole
+from discrete_latents.latent.checks import share, whole
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.networks import Network
 
@@ -57,8 +57,7 @@ class SemiSupervised(LatentModel):
             raise ValueError(f"num_latents must be 1, the class, got {num_latents!r}")
         if isinstance(alpha, str) or not alpha >= 0:
             raise ValueError(f"alpha must be at least 0, got {alpha!r}")
-        if isinstance(dropout, str) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
+        share("dropout", dropout)
         super().__init__(image_shape, num_latents=1, num_classes=num_classes, **common)
         self.num_styles = whole("num_styles", num_styles)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
@@ -177,8 +176,8 @@ class SemiSupervised(LatentModel):
         figure = Figure(figsize=(0.6 * self.num_classes, 0.6 * self.num_classes))
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.005:
-                axes.text(column, row, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
+        for (row, column), value in np.ndenumerate(shares):
+            if value >= 0.005:
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="w" if value > 0.5 else "k")
         axes.set(xlabel="predicted", ylabel="true", xticks=range(self.num_classes), yticks=range(self.num_classes))
         return {"confusion": figure}
