@@ -13,8 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 LAYERS = [
-    {"latent", "errors", "metrics_csv", "summary"},
-    {"networks", "likelihoods", "optimization"},
+    {"latent", "affine", "errors", "metrics_csv", "summary"},
+    {"networks", "likelihoods", "optimization", "dashboards"},
     {"models", "data"},
     {"callbacks"},
     {"results"},

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from discrete_latents.affine import Affine
 from discrete_latents.networks import CNN, MLP, Linear
 
 KINDS = pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_hidden_layers_have_an_activation(make, part):
 
 def test_the_activation_is_the_one_that_is_named():
     encoder = MLP([4], activation="Tanh").encoder((1, 2, 2), 3)
-    assert [type(layer) for layer in encoder] == [nn.Flatten, nn.Linear, nn.Tanh, nn.Linear]
+    assert [type(layer) for layer in encoder] == [nn.Flatten, Affine, nn.Tanh, Affine]
 
 
 def sizes(network: nn.Module) -> list[tuple[int, int]]:

@@ -87,6 +87,9 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
 
     # Per thread, and inherited by the threads of the first parallel operation: so before any.
     torch.set_flush_denormal(True)
+    if not torch.cuda.is_available():
+        # Lightning has torch look for the GPU driver's library, and optimisers ask for a GPU at every step: 0.4 ms.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # what debug=profiler prints
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit

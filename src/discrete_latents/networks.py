@@ -11,6 +11,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from discrete_latents.affine import Affine
+
 
 class Network:
     """Makes encoders and decoders.
@@ -49,7 +51,7 @@ class MLP(Network):
     def layers(self, sizes: Sequence[int]) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), self.activation()]
+            layers += [Affine(inputs, outputs), self.activation()]
         return layers[:-1]
 
 
@@ -71,12 +73,12 @@ class CNN(Network):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), self.activation()]
-        return AnyBatch(nn.Sequential(*layers, nn.Flatten(), nn.Linear(math.prod(small), features)), event_dims=3)
+        return AnyBatch(nn.Sequential(*layers, nn.Flatten(), Affine(math.prod(small), features)), event_dims=3)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
         small = self.smallest(image_shape, "decoder_hidden", self.decoder_hidden)
         small = (self.decoder_hidden[0], *small[1:])
-        layers: list[nn.Module] = [nn.Linear(features, math.prod(small)), nn.Unflatten(-1, small)]
+        layers: list[nn.Module] = [Affine(features, math.prod(small)), nn.Unflatten(-1, small)]
         for inputs, outputs in pairwise([*self.decoder_hidden, image_shape[0]]):
             layers += [self.activation(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
         return AnyBatch(nn.Sequential(*layers), event_dims=1)

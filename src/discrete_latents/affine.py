@@ -1,0 +1,45 @@
+"""Fully connected layers whose products on a CPU are oneDNN's."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+
+class Affine(nn.Linear):
+    """`torch.nn.Linear`, on a CPU in float32 with oneDNN's matrix products.
+
+    For those, torch itself takes MKL, which on AMD processors is half as fast: the products of a training step of a
+    784-512-256 autoencoder take 3.4 ms instead of 6.0, with the same results up to the order of additions. Everywhere
+    else (a GPU, other precisions, torch.compile) it is `torch.nn.Linear`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
+        if not (float32 and AVAILABLE) or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        y: Tensor = Product.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # type: ignore[assignment]
+        return y.view(*x.shape[:-1], self.out_features)
+
+
+class Product(Function):
+    """x Aᵀ + b. Its gradients are products of the same kind, so it can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, a)
+        return torch.ops.mkldnn._linear_pointwise(x, a, b, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, Any, Any]:
+        (slope,), (x, a), (needs_x, needs_a, needs_b) = slopes, ctx.saved_tensors, ctx.needs_input_grad
+        return (
+            Product.apply(slope, a.t(), None) if needs_x else None,
+            Product.apply(slope.t(), x.t(), None) if needs_a else None,
+            slope.sum(0) if needs_b else None,
+        )
+
+
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+"""The operator is one that torch.compile uses, not documented: where a version of torch has none, MKL serves."""
