@@ -1,0 +1,203 @@
+"""The runs below a folder: their results and settings, which of them count, and in what they differ."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+SEED = re.compile(r"(^|[._])seed$")
+FIRST = ("experiment", "latent", "evaluation", "eval_samples")
+"""Settings that are always shown where they differ, in this order."""
+APART = ("hydra", "paths", "logger", "launcher", "resume", "sweep")
+"""Groups that say where and how a run is written, not what it is."""
+
+
+class Unusable(Exception):
+    """Why a run is not counted."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A run that was completed, or an evaluation of one.
+
+    settings: by dotted key, the leaves of the configuration, the options of its groups, and what results.json says
+    of itself. compared: the keys among them that say what the run is; the others follow from those, or were measured.
+    given: the keys that its command line gave. home: the folder of the run that this is, or evaluates.
+    """
+
+    folder: Path
+    home: Path
+    metrics: dict[str, float]
+    settings: dict[str, Any]
+    compared: list[str]
+    given: list[str]
+
+    def values(self, keys: Iterable[str]) -> tuple[Any, ...]:
+        return tuple(self.settings.get(key) for key in keys)
+
+    @property
+    def seeds(self) -> dict[str, Any]:
+        return {key: self.settings[key] for key in self.compared if SEED.search(key)}
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return tuple((key, self.settings[key]) for key in sorted(self.compared))
+
+
+def find(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
+    """All completed runs and evaluations at or below the paths, and, by folder, why others do not count."""
+    runs: list[Run] = []
+    refused: dict[Path, str] = {}
+    files = {file.resolve(): file for path in paths for file in candidates(path)}
+    for file in sorted(files.values(), key=lambda file: natural(str(file.parent))):
+        try:
+            runs.append(read(file))
+        except Unusable as reason:
+            refused[file.parent] = str(reason)
+    return runs, refused
+
+
+def newest(runs: Sequence[Run]) -> tuple[list[Run], dict[Path, str]]:
+    """Of runs with the same settings and seeds the last written, and, by folder, why the others do not count: they are
+    no further evidence."""
+    last: dict[tuple[Any, ...], Run] = {}
+    for run in sorted(runs, key=lambda run: (run.folder / "results.json").stat().st_mtime_ns):
+        last[run.identity] = run
+    kept = [run for run in runs if last[run.identity] is run]
+    repeated = {
+        run.folder: f"the same settings and seed as {last[run.identity].folder}, which is newer"
+        for run in runs
+        if last[run.identity] is not run
+    }
+    return kept, repeated
+
+
+def candidates(path: Path) -> Iterator[Path]:
+    """Where results.json is, or should be: of every run and evaluation at or below a path."""
+    if path.is_file():
+        yield path
+    for folder in [path, *path.rglob("*/")]:
+        file = folder / "results.json"
+        if file.is_file() or (folder / ".hydra" / "config.yaml").is_file() or folder.parent.name == "evaluations":
+            yield file
+
+
+def read(file: Path) -> Run:
+    """The run of a results.json. Raises Unusable."""
+    try:
+        results = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise Unusable("no results.json: failed, stopped or still running") from None
+    except (OSError, ValueError) as error:
+        raise Unusable(f"results.json is damaged: {error}") from error
+    if not isinstance(results, dict):
+        raise Unusable("results.json is damaged: it holds no object")
+    if results.get("status") != "completed":
+        error = " ".join(str(results.get("error") or "").split())
+        raise Unusable(f"status {results.get('status', 'missing')}{': ' * bool(error)}{error}")
+    metrics = results.get("metrics")
+    if not isinstance(metrics, dict) or not metrics or not all(isinstance(v, int | float) for v in metrics.values()):
+        raise Unusable("results.json is damaged: its metrics are not numbers by name")
+    folder = file.parent
+    home = folder.parent.parent if folder.parent.name == "evaluations" else folder
+    try:
+        config, choices, given = configuration(home / ".hydra")
+        settings, compared = settings_of(results, config, choices)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise Unusable(f"its configuration is damaged: {' '.join(str(error).split())}") from error
+    return Run(folder, home, metrics_of(results), settings, compared, given)
+
+
+def configuration(saved: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
+    """A run's configuration, the options of its groups, and the keys given on its command line; empty where it
+    kept none."""
+    if not saved.is_dir():
+        return OmegaConf.create(), {}, []
+    config, hydra = (OmegaConf.load(saved / name) for name in ("config.yaml", "hydra.yaml"))
+    assert isinstance(config, DictConfig)
+    given = [word.lstrip("+~").partition("=")[0] for word in hydra.hydra.overrides.task]
+    return config, dict(hydra.hydra.runtime.choices), given
+
+
+def metrics_of(results: dict[str, Any]) -> dict[str, float]:
+    """Its metrics, and after them what else it measured (seconds, epochs, …)."""
+    known = ("seed", "eval_samples")
+    others = {key: value for key, value in results.items() if type(value) in (int, float) and key not in known}
+    return results["metrics"] | others
+
+
+def settings_of(
+    results: dict[str, Any], config: DictConfig, choices: dict[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings, and those of them that are compared."""
+    described = {key: results[key] for key in ("experiment", "latent", "seed", "eval_samples") if key in results}
+    described |= {f"data.{key}": value for key, value in (results.get("data") or {}).items()}
+    if "checkpoint" in results:
+        split = next(iter(results["metrics"])).partition("/")[0]
+        described["evaluation"] = f"{Path(results['checkpoint']).stem}, {split}"
+    own = {key: value for key, value in leaves(OmegaConf.to_container(config)) if "${" not in str(value)}
+    compared = {key: plain(value) for key, value in (choices | own | described).items() if not apart(key)}
+    measured = {key: value for key, value in leaves(results) if not key.startswith("metrics.")}
+    return {**measured, **derived(config), **compared}, list(compared)
+
+
+def apart(key: str) -> bool:
+    return re.split("[./]", key)[0] in APART
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values below a node, by dotted key."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", plain(value)
+
+
+def plain(value: Any) -> Any:
+    """A value that can be compared, and shown as YAML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, int | float) or value is None else str(value)
+
+
+def derived(config: DictConfig) -> dict[str, Any]:
+    """The settings that take their value from another one."""
+    found = {}
+    for key, value in leaves(OmegaConf.to_container(config)):
+        if "${" in str(value) and not apart(key):
+            try:
+                target = OmegaConf.select(config, key)
+            except OmegaConfBaseException:  # known to a running job alone
+                continue
+            if not OmegaConf.is_config(target):
+                found[key] = plain(target)
+    return found
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """The settings in which runs differ, seeds apart: those that a command line gave, and of the others the ones that
+    nothing before them tells apart (with the option `latent`, all that it contains)."""
+    always = {*FIRST, *(key for run in runs for key in run.given)}
+    keys = dict.fromkeys(key for run in runs for key in run.compared if not SEED.search(key))
+    found: list[str] = []
+    for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key not in always)):
+        if len({run.settings.get(key) for run in runs}) > 1 and (key in always or not told(key, found, runs)):
+            found.append(key)
+    return found
+
+
+def told(key: str, others: Sequence[str], runs: Sequence[Run]) -> bool:
+    """Whether the values of other settings tell that of this one."""
+    values: dict[tuple[Any, ...], Any] = {}
+    return all(values.setdefault(run.values(others), run.settings.get(key)) == run.settings.get(key) for run in runs)
+
+
+def natural(text: str) -> list[tuple[bool, int, str]]:
+    """Sorts 10 after 9."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
