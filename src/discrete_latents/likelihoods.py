@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from discrete_latents.latent.checks import positive
+from discrete_latents.latent.checks import positive, truth
 
 
 class Likelihood(nn.Module):
@@ -15,10 +15,11 @@ class Likelihood(nn.Module):
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         """log p(x | z), (*S, B), computed in float32 at least."""
-        pixels = self.pixel_log_prob(x, output.float() if output.dtype.itemsize < 4 else output)
-        return pixels.flatten(1 - x.dim()).sum(-1)
+        pixels = self.pixel_nll(x, output.float() if output.dtype.itemsize < 4 else output)
+        return -pixels.flatten(1 - x.dim()).sum(-1)
 
-    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+    def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
+        """−log p of each pixel, in the shape of the output."""
         raise NotImplementedError
 
     def mean(self, output: Tensor) -> Tensor:
@@ -34,8 +35,8 @@ class Bernoulli(Likelihood):
     """Pixels in [0, 1], independent given z, the output being their log-odds. Grey pixels make it the usual
     cross-entropy, not a density."""
 
-    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
-        return -F.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none")
+    def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none")
 
     def mean(self, output: Tensor) -> Tensor:
         return output.sigmoid()
@@ -46,15 +47,16 @@ class Bernoulli(Likelihood):
 
 class Gaussian(Likelihood):
     """Pixels with mean the output and one standard deviation for all, `scale`, trained unless `learned` is
-    false. Raises ValueError where `scale` is not positive."""
+    false. Raises ValueError where `scale` is not positive, or `learned` neither true nor false."""
 
     def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(positive("scale", scale))), requires_grad=learned)
+        log_scale = torch.tensor(math.log(positive("scale", scale)))
+        self.log_scale = nn.Parameter(log_scale, requires_grad=truth("learned", learned))
 
-    def pixel_log_prob(self, x: Tensor, output: Tensor) -> Tensor:
+    def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
         error = (x - output) * (-self.log_scale).exp()
-        return -0.5 * error.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+        return 0.5 * error.square() + self.log_scale + 0.5 * math.log(2 * math.pi)
 
     def mean(self, output: Tensor) -> Tensor:
         return output

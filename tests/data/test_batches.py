@@ -192,3 +192,12 @@ def test_mixed_batches_continue_in_the_middle_of_an_epoch():
     list(islice(interrupted, 2))
     resumed.load_state_dict(interrupted.state_dict())
     assert visited(resumed) == visited(make_mixed())[2:]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_batches_in_order_are_the_same_however_many_processes_share_them(world):
+    """Where there are more processes than batches, the others take an empty one."""
+    parts = [visited(make_batches(seed=None, rank=rank, world=world)) for rank in range(world)]
+    assert {len(part) for part in parts} == {-(-5 // world)}
+    dealt = [part[number] for number in range(len(parts[0])) for part in parts]
+    assert dealt == visited(make_batches(seed=None)) + [[]] * (len(dealt) - 5)

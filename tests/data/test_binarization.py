@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 
 GREY = torch.arange(256, dtype=torch.uint8).repeat(40).view(40, 1, 16, 16)
@@ -91,3 +92,20 @@ def test_draws_come_from_the_generator_that_is_given():
     assert torch.equal(one, again)
     assert not torch.equal(one, draw(half))
     assert not torch.equal(draw(half), draw(half))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("read", [draw, to_float, Augmentation(shift=2, degrees=10.0, zoom=0.1)])
+def test_pixels_are_the_same_whatever_the_precision_of_training(read, dtype):
+    """Which, while a training step runs, is torch's default."""
+    pixels = torch.randint(0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    torch.manual_seed(0)
+    expected = read(pixels)
+    torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
+    try:
+        pixels = read(pixels)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert pixels.dtype == expected.dtype
+    assert torch.equal(pixels, expected)

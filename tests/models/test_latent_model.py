@@ -67,8 +67,9 @@ def make_trainer(max_epochs=1, callbacks=(), **settings):
     )
 
 
-def fit(model, data, resume=None, **settings):
+def fit(model, data, resume=None, steps_per_loop=1, **settings):
     trainer = make_trainer(**settings)
+    model.take_steps(steps_per_loop, trainer)
     trainer.fit(model, data, ckpt_path=resume, weights_only=True)
     return trainer
 
@@ -335,7 +336,7 @@ class Rates(pl.Callback):
     def __init__(self):
         self.rates = []
 
-    def on_train_batch_start(self, trainer, *_):
+    def on_before_optimizer_step(self, trainer, *_):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
@@ -353,16 +354,6 @@ def test_training_of_no_steps_changes_nothing(splits, length):
     before = state(model)
     assert fit(model, data, **length).global_step == 0
     assert_same(state(model), before)
-
-
-def test_compiling_keeps_the_keys_of_checkpoints_and_leaves_the_estimator(splits):
-    model, _ = make(splits)
-    keys = list(model.state_dict())
-    model.compile_networks()
-    assert list(model.state_dict()) == keys
-    compiled = {name for name, module in model.named_modules() if module._compiled_call_impl is not None}
-    assert {"encoder", "decoder"} <= compiled
-    assert not any(name.startswith(("estimator", "evaluator", "code_usage")) for name in compiled)
 
 
 # Checkpoints
@@ -405,6 +396,7 @@ class SaveAt(pl.Callback):
 EPOCHS, STEPS = {"max_epochs": 3}, {"max_epochs": -1, "max_steps": 21}
 
 
+@pytest.mark.parametrize("steps_per_loop", [1, 4])
 @pytest.mark.parametrize(
     ("hook", "step", "length"),
     [
@@ -428,8 +420,9 @@ EPOCHS, STEPS = {"max_epochs": 3}, {"max_epochs": -1, "max_steps": 21}
     ],
     ids=str,
 )
-def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(splits, tmp_path, hook, step, length):
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(splits, tmp_path, hook, step, length, steps_per_loop):
     """Images drawn anew, a falling learning rate, a falling temperature: all that has a memory."""
+    length = length | {"steps_per_loop": steps_per_loop}
     path = tmp_path / "x.ckpt"
     whole, data = make(splits, binarization="dynamic")
     fit(whole, data, callbacks=[SaveAt(path, hook, step)], **length)

@@ -30,7 +30,7 @@ class DistanceToExact(pl.Callback):
         self.count = whole("count", count)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        batch = next(iter(trainer.datamodule.batches("val", self.count)))  # type: ignore[attr-defined]
+        batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
         with pl_module.evaluation_noise(), torch.enable_grad():
             objective = pl_module.objective(batch)
             exact_bound, exact_gradient = draw_gradient(Exact(), objective)

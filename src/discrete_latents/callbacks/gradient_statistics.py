@@ -27,7 +27,7 @@ class GradientStatistics(pl.Callback):
         self.count = whole("count", count)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        batch = next(iter(trainer.datamodule.batches("val", self.count)))  # type: ignore[attr-defined]
+        batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
         estimator = copy.deepcopy(pl_module.estimator).eval()  # so that nothing in it moves
         with pl_module.evaluation_noise(), torch.enable_grad():
             draws = draw_gradients(estimator, pl_module.objective(batch), self.repeats)

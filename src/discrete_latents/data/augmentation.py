@@ -30,7 +30,7 @@ class Augmentation:
 
 
 def turned(pixels: UInt8[Tensor, "n C H W"], degrees: float, zoom: float) -> UInt8[Tensor, "n C H W"]:
-    turn, size = 2 * torch.rand(2, len(pixels), device=pixels.device) - 1
+    turn, size = 2 * torch.rand(2, len(pixels), dtype=torch.float32, device=pixels.device) - 1
     turn, size = math.radians(degrees) * turn, 1 + zoom * size
     cosine, sine, zero = turn.cos() / size, turn.sin() / size, torch.zeros_like(turn)
     maps = torch.stack([cosine, -sine, zero, sine, cosine, zero], -1).unflatten(-1, (2, 3))

@@ -10,9 +10,11 @@ from torch import Tensor
 
 class EpochOrder:
     """The order of an epoch: a permutation that is a function of seed and epoch alone, or 0, 1, 2, … where seed
-    is None. Each of `world` processes takes every world-th image; shuffled orders are cut to equal lengths,
-    since distributed training needs as many batches on every rank. Where not `reshuffled`, all epochs have the
-    order of the first."""
+    is None. Where not `reshuffled`, all epochs have the order of the first.
+
+    All of `world` processes take as many batches, since they wait for each other. A shuffled order is cut to equal
+    lengths, each process taking every world-th image. Of images in order each takes every world-th batch, so that a
+    batch is the same however many processes there are, and an empty one where none is left."""
 
     def __init__(self, count: int, seed: int | None, rank: int = 0, world: int = 1, reshuffled: bool = True) -> None:
         self.count = count
@@ -26,8 +28,11 @@ class EpochOrder:
         """Called by Lightning before each epoch, also after a resume."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(range(self.rank, self.count, self.world)) if self.seed is None else self.count // self.world
+    def count_batches(self, batch_size: int) -> int:
+        """The batches of this process."""
+        if self.seed is None:
+            return -(-self.count // (batch_size * self.world))
+        return -(-(self.count // self.world) // batch_size)
 
     def permutation(self, count: int, stream: int = 0) -> Tensor:
         """A permutation of this epoch; different streams are independent."""
@@ -38,13 +43,14 @@ class EpochOrder:
         return torch.randperm(count, generator=generator)
 
     def indices(self) -> Tensor:
-        """The images of this process, in order."""
-        if self.seed is None:
-            return torch.arange(self.rank, self.count, self.world)
-        return self.permutation(self.count)[self.rank :: self.world][: len(self)]
+        """The images of this process, shuffled."""
+        return self.permutation(self.count)[self.rank :: self.world][: self.count // self.world]
 
     def batches(self, batch_size: int) -> Sequence[Tensor]:
         """The epoch as one index a batch."""
+        if self.seed is None:
+            own = torch.arange(self.count).split(batch_size)[self.rank :: self.world]
+            return own + (torch.arange(0),) * (self.count_batches(batch_size) - len(own))
         return self.indices().split(batch_size)
 
 
@@ -90,11 +96,17 @@ class Batches:
         self.to_float = to_float
         self.position = 0
         self.resume_at = (-1, 0)  # epoch and position
+        self.following: Iterator[tuple[Tensor, Tensor]] = iter(())
+        """The batches that the iteration in progress has still to give, for a caller that takes several."""
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return self.sampler.count_batches(self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.following = self.epoch()
+        return self.following
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
         epoch, position = self.resume_at
         self.position, self.resume_at = position if epoch == self.sampler.epoch else 0, (-1, 0)

@@ -29,10 +29,11 @@ def prepare(grey: UInt8[Tensor, "n ..."], mode: str, part: int) -> UInt8[Tensor,
 
 def draw(grey: UInt8[Tensor, "n ..."], generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
     """Bernoulli(grey / 255) pixels, 0.0 or 1.0, on the device of `grey`; exact at 0 and at 255."""
-    u = torch.rand(grey.shape, generator=generator, device=grey.device)
-    return (u < grey / 255).float()
+    # In float32 whatever the model's precision, which is torch's default while it trains.
+    u = torch.rand(grey.shape, generator=generator, dtype=torch.float32, device=grey.device)
+    return (u < grey.float() / 255).float()
 
 
 def to_float(pixels: UInt8[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """Kept pixels as values in [0, 1]."""
-    return pixels / 255
+    return pixels.float() / 255

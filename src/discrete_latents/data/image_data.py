@@ -10,7 +10,7 @@ from torch import Tensor
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 from discrete_latents.data.sources import Splits
-from discrete_latents.latent.checks import whole
+from discrete_latents.latent.checks import truth, whole
 
 
 class ImageData(pl.LightningDataModule):
@@ -23,7 +23,7 @@ class ImageData(pl.LightningDataModule):
     chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
     before its `batch_size` unlabelled ones. augmentation: what changes labelled training images, uint8, whenever they
     are read; binarised modes binarise what it gives by a draw. Raises ValueError for an unknown mode, a batch size
-    below 1, or a number of labels that the classes do not share evenly.
+    below 1, a seed below 0, or a number of labels that the classes do not share evenly.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class ImageData(pl.LightningDataModule):
         self.binarization = binarization
         self.batch_size = whole("batch_size", batch_size)
         self.eval_batch_size = whole("eval_batch_size", eval_batch_size)
-        self.seed = seed
-        self.reshuffled = reshuffled
+        self.seed = whole("seed", seed, least=0)
+        self.reshuffled = truth("reshuffled", reshuffled)
         self.labelled = None if labelled is None else whole("labelled", labelled)
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
-        self.label_seed = label_seed
+        self.label_seed = whole("label_seed", label_seed, least=0)
         self.augmentation = augmentation
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
@@ -82,7 +82,8 @@ class ImageData(pl.LightningDataModule):
         """The mean of the training images, (C, H, W), with one black and one white image added, so that no
         pixel's base rate is 0 or 1 (Laplace's rule)."""
         pixels = self.pixels["train"]
-        total = pixels.sum(0, dtype=torch.int64).float() / 255
+        # Part by part: the sum of bytes makes a copy eight times their size.
+        total = sum(part.sum(0, dtype=torch.int64) for part in pixels.split(1000)).float() / 255  # type: ignore[union-attr]
         return (total + 1) / (len(pixels) + 2)
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
@@ -100,6 +101,11 @@ class ImageData(pl.LightningDataModule):
             if self.augmentation is not None:
                 read = partial(self.read_augmented, to_float if self.binarization == "grey" else draw)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
+
+    def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
+        """The first images of a split and their labels, on the trainer's device, the same for all processes."""
+        device = self.trainer.strategy.root_device if self.trainer else "cpu"
+        return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """A batch with its labelled images changed."""

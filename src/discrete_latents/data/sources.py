@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Int, UInt8
@@ -40,6 +41,36 @@ def digits() -> Splits:
     return Splits(*(Images(grey[part], labels[part]) for part in (train, val, test)))
 
 
+def arrays(folder: str) -> Splits:
+    """Images of your own, larger than memory if need be: NumPy files train_images.npy, uint8, (n, H, W) or
+    (n, C, H, W), train_labels.npy, whole numbers (n,), and the same of val and test.
+
+    They are mapped into memory: of grey or dynamically binarised images, batches are read from the disk as they are
+    needed. Raises FileNotFoundError for a missing file, ValueError for one of another shape or type.
+    """
+    return Splits(*(mapped(Path(folder).expanduser(), split) for split in Splits._fields))
+
+
+def mapped(folder: Path, split: str) -> Images:
+    loaded = []
+    for path in (folder / f"{split}_images.npy", folder / f"{split}_labels.npy"):
+        try:
+            loaded.append(np.load(path, mmap_mode="c"))  # copied where written to, which nothing does
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path} is missing; source.folder must hold it") from error
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            raise ValueError(f"{path} is not a NumPy file that can be mapped ({error})") from error
+    images, labels = loaded
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise ValueError(
+            f"{split}_images.npy must be uint8 (n, H, W) or (n, C, H, W), got {images.dtype} {images.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise ValueError(f"{split}_labels.npy must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
+    grey = torch.from_numpy(images)
+    return Images(grey if grey.dim() == 4 else grey.unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
+
+
 def torchvision_images(dataset: str, root: str) -> Splits:
     """A torchvision data set of the MNIST family, by class name: 50,000 / 10,000 (the last training images) /
     10,000. Downloaded into `root` where it is not there.
@@ -47,6 +78,8 @@ def torchvision_images(dataset: str, root: str) -> Splits:
     Raises FileNotFoundError where it is neither there nor can be downloaded, ValueError where the files cannot
     be read; both say which folder.
     """
+    if dataset not in FAMILY:
+        raise ValueError(f"source.dataset must be one of {', '.join(FAMILY)}, got {dataset!r}")
     source: type[datasets.MNIST] = getattr(datasets, dataset)
     folder = Path(root).expanduser() / dataset / "raw"
     if not all((folder / name).is_file() for name in RAW_FILES):
@@ -67,6 +100,8 @@ def torchvision_images(dataset: str, root: str) -> Splits:
         test,
     )
 
+
+FAMILY = ("MNIST", "FashionMNIST", "KMNIST")
 
 RAW_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 

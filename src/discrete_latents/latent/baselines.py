@@ -83,7 +83,8 @@ class Scale(nn.Module):
         return self.variance.sqrt().clamp(min=1.0)
 
     def observe(self, centred: Tensor) -> None:
-        self.variance.lerp_(centred.square().mean().to(self.variance), 1 - self.decay)
+        # Not in place: the backward pass, when compiled, may compute the scale again from what it finds here.
+        self.variance = self.variance.lerp(centred.square().mean().to(self.variance), 1 - self.decay)
 
 
 class PerSite(nn.ModuleList):

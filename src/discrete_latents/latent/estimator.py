@@ -93,6 +93,9 @@ class Estimator(nn.Module):
     bernoulli: ClassVar[bool] = False
     """Whether the estimator is only defined for K = 2."""
 
+    differentiates: ClassVar[bool] = False
+    """Whether it takes gradients within a step, which torch.compile cannot follow."""
+
     temperature: Temperature | None
 
     def __init__(self, samples: int = 1) -> None:

@@ -31,7 +31,8 @@ class Exact(Estimator):
             # Each call's configurations are a new first dimension, (C, …, B, N, K), and all that was drawn
             # before broadcasts over it, whether or not these logits depend on it.
             logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
-            codes = self.configurations(*logits.shape[-2:], before=math.prod(map(len, log_q))).to(logits.device)
+            before = math.prod([len(drawn) for drawn in log_q])
+            codes = self.configurations(*logits.shape[-2:], before=before).to(logits.device)
             z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
             z = z[:, *(None,) * (logits.dim() - 2)].expand(-1, *logits.shape)
             log_q.append(categorical_log_prob(z, logits))

@@ -19,6 +19,8 @@ class MuProp(Reinforce):
     baselines, normalize: as `Reinforce`'s, subtracted after the expansion; the paper has them as NVIL.
     """
 
+    differentiates = True
+
     def __init__(
         self, baselines: Mapping[str, Callable[[int], nn.Module]] | None = None, normalize: bool = False
     ) -> None:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.latent import layout
+from discrete_latents.latent.checks import finite
 from discrete_latents.latent.distributions import conditional_gumbels, gumbel_like
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
@@ -18,15 +19,17 @@ class Rebar(Estimator):
     Each layer is relaxed, and those below it with it, given the hard samples above: 1 + 2 L runs.
 
     temperature: τ; a `Learned` one is trained on the variance, another follows its schedule. scale: η at first.
+    Raises ValueError where it is not finite.
     """
 
     unbiased = True
+    differentiates = True
     temperature: Temperature
 
     def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0) -> None:
         super().__init__()
         self.temperature = Learned(0.5, 0.05) if temperature is None else as_temperature(temperature)
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.scale = nn.Parameter(torch.tensor(finite("scale", scale)))
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()

@@ -1,30 +1,24 @@
 """What the LightningModules share: training through an estimator, evaluation with hard samples."""
 
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
 from discrete_latents.latent.checks import whole
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.models.stepping import Batch, SteppedModule
 from discrete_latents.optimization import Optimization
-
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W), as floats, and their labels (B,)."""
 
 EVALUATION_SEED = 0
 
 
-class LatentModel(pl.LightningModule):
+class LatentModel(SteppedModule):
     """A model with discrete latents. Subclasses define `objective` and `pictures`, and never look at the
     estimator.
 
@@ -61,8 +55,7 @@ class LatentModel(pl.LightningModule):
         self.register_buffer("mean_image", torch.zeros(*image_shape))
         self.register_buffer("output_bias", torch.zeros(*image_shape))
         self.trained_bounds: list[Tensor] = []
-        self.total_steps = math.inf
-        self.evaluating = ExitStack()
+        self.compiled = False
 
     def objective(self, batch: Batch) -> Objective:
         """log p(x | z) of a batch as a function of a sampler. What does not depend on a sample is computed
@@ -80,11 +73,17 @@ class LatentModel(pl.LightningModule):
         """Pictures by name, each rows of images, (rows, columns, C, H, W), values in [0, 1]."""
         raise NotImplementedError
 
-    def compile_networks(self) -> None:
-        """Compiles the networks in place, so that the keys of checkpoints stay as they are."""
-        for network in self.children():
-            if not isinstance(network, Estimator | CodeUsage):
-                network.compile()
+    def compile_step(self) -> None:
+        """Compiles a step's loss and its gradient, whole, in place, so that the keys of checkpoints stay as they are;
+        for an estimator that differentiates within a step, its networks alone."""
+        if self.estimator.differentiates:
+            for network in self.children():
+                if not isinstance(network, Estimator | CodeUsage):
+                    network.compile()
+            return
+        # On a GPU a step is hundreds of short kernels: recorded once, they are replayed at one command.
+        mode = "reduce-overhead" if self.device.type == "cuda" else None
+        self.training_loss = torch.compile(self.training_loss, fullgraph=True, dynamic=False, mode=mode)
 
     def forward(self, batch: Batch) -> Tensor:
         """The estimator's bound, (B,), nats."""
@@ -99,34 +98,31 @@ class LatentModel(pl.LightningModule):
         bound = self(batch).mean()
         return -bound, bound
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def step_loss(self, batch: Batch) -> Tensor:
         loss, bound = self.training_loss(batch)
         # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
-        self.trained_bounds.append(bound.detach())
+        self.trained_bounds.append(bound.detach().clone())  # a replayed step writes where the last one did
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
-            self.log(name, -torch.stack(self.trained_bounds).mean(), prog_bar=True, sync_dist=True)
-            self.trained_bounds.clear()
+            self.log_trained_bounds()
         return loss
 
-    def on_train_start(self) -> None:
-        """Processes start from the same weights, since they share a seed, and draw different noise. The learning
-        rate is the configuration's at the global step, whatever a checkpoint held."""
+    def log_trained_bounds(self) -> None:
+        """The mean bound since it was last logged, over all processes."""
+        name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
+        value = self.trainer.strategy.reduce(-torch.stack(self.trained_bounds).mean(), reduce_op="mean")
         self.trained_bounds.clear()
+        self.log(name, value, prog_bar=True, logger=False)
+        for logger in self.loggers:  # itself, since Lightning logs at the end of a turn
+            logger.log_metrics({name: float(value)}, step=self.global_step)
+
+    def on_train_start(self) -> None:
+        """Processes start from the same weights, since they share a seed, and draw different noise."""
+        super().on_train_start()
+        self.trained_bounds.clear()
+        if self.compiled:
+            self.compile_step()
         if self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
-        self.total_steps = self.trainer.estimated_stepping_batches
-        schedule, optimizer = self.lr_schedulers(), self.optimizers()
-        assert isinstance(schedule, LambdaLR)
-        assert isinstance(optimizer, LightningOptimizer)
-        schedule.base_lrs = [self.optimization.lr] * len(schedule.base_lrs)
-        for group in optimizer.param_groups:
-            group["lr"] = self.optimization.lr * self.lr_factor(self.global_step)
-
-    def lr_factor(self, step: int) -> float:
-        """What multiplies the learning rate. How many steps there will be is known once training starts; asked
-        earlier, Lightning would set up the batches before it has restored where a resumed run stood in them."""
-        return self.optimization.factor(step, self.total_steps)
 
     def on_train_epoch_start(self) -> None:
         """Lightning counts an epoch twice that ended before a checkpoint, with max_steps."""
@@ -141,20 +137,24 @@ class LatentModel(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
+        super().on_load_checkpoint(checkpoint)
         torch.set_rng_state(checkpoint["noise"])
         if self.device.type == "cuda" and "cuda_noise" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["cuda_noise"], self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log_evaluation(batch, "val", {})
+        with self.evaluation_noise(batch_idx):
+            self.log_evaluation(batch, "val", {})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        with self.evaluation_noise(stream=1 + batch_idx):  # its own, so that m does not change the other metrics
+        with self.evaluation_noise(batch_idx, stream=1):  # its own, so that m does not change the other metrics
             nll = -self.evaluator(self.objective(batch))
-        self.log_evaluation(batch, "test", {"nll": nll})
+        with self.evaluation_noise(batch_idx):
+            self.log_evaluation(batch, "test", {"nll": nll})
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
-        """Logs the means over a split of `values`, (B,) each, and of what every evaluation has."""
+        """Logs the means over a split of `values`, (B,) each, and of what every evaluation has. A batch may be empty:
+        that of a process for which no image is left."""
         sampler = HardSampler()
         reconstruction = -self.objective(batch)(sampler)
         kl = torch.as_tensor(sampler.kl, device=self.device).expand_as(reconstruction)
@@ -162,19 +162,15 @@ class LatentModel(pl.LightningModule):
         if self.estimator.relaxed:
             values["relaxed_nelbo"] = -self(batch)
         self.code_usage.update(torch.cat(sampler.codes, -1))
+        count = len(reconstruction)
         self.log_dict(
-            {f"{split}/{name}": value.mean() for name, value in values.items()},
+            {f"{split}/{name}": value.sum() / max(count, 1) for name, value in values.items()},
             on_step=False,
             on_epoch=True,
             sync_dist=True,
-            batch_size=len(reconstruction),
+            # As a fraction: whole numbers are averaged over processes by Lightning to whole numbers.
+            batch_size=float(count),  # type: ignore[arg-type]
         )
-
-    def on_validation_epoch_start(self) -> None:
-        self.start_evaluation()
-
-    def on_test_epoch_start(self) -> None:
-        self.start_evaluation()
 
     def on_validation_epoch_end(self) -> None:
         self.finish_evaluation("val")
@@ -182,24 +178,17 @@ class LatentModel(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.finish_evaluation("test")
 
-    def start_evaluation(self) -> None:
-        self.evaluating.enter_context(self.evaluation_noise())
-
     def finish_evaluation(self, split: str) -> None:
-        self.evaluating.close()
         usage = {f"{split}/{name}": value for name, value in self.code_usage.compute().items()}
         self.log_dict(usage, sync_dist=True)
         self.code_usage.reset()
 
     @contextmanager
-    def evaluation_noise(self, stream: int = 0) -> Iterator[None]:
-        """Evaluation draws its own noise: the same every time, and training's is left as it was."""
+    def evaluation_noise(self, batch_idx: int = 0, stream: int = 0) -> Iterator[None]:
+        """Evaluation draws its own noise, and training's is left as it was. It is that of the batch, by its number over
+        all processes: the same every time, and however many processes there are."""
+        processes = self.trainer.world_size if self._trainer else 1
+        number = batch_idx * processes + self.global_rank
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(EVALUATION_SEED + self.global_rank + 10_000 * stream)
+            torch.manual_seed(EVALUATION_SEED + (10_000 * (1 + number) if stream else number))
             yield
-
-    def configure_optimizers(self) -> Any:
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimization.optimizer(trainable)
-        schedule = LambdaLR(optimizer, lambda step: self.lr_factor(step))  # a plain function stays out of checkpoints
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

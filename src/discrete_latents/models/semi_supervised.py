@@ -64,6 +64,7 @@ class SemiSupervised(LatentModel):
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.alpha = alpha
         self.warmup = whole("warmup", warmup, least=0)
+        self.bounds_weight = 1.0
         networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         features = 128
         self.classifier = nn.Sequential(nn.Dropout(dropout), (classifier or networks).encoder(image_shape, num_classes))
@@ -117,6 +118,10 @@ class SemiSupervised(LatentModel):
         sampler = HardSampler()  # of the style alone: no class is drawn
         return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
+    def step_loss(self, batch: Batch) -> Tensor:
+        self.bounds_weight = float(self.global_step >= self.warmup)
+        return super().step_loss(batch)
+
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, labels = batch
         count = self.labelled_batch_size
@@ -129,28 +134,27 @@ class SemiSupervised(LatentModel):
         labelled = self.labelled_bound(x[:count], features[:count], labels[:count]).mean()
         unlabelled = self.estimator(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
         classification = F.cross_entropy(logits[:count], labels[:count])
-        ready = float(self.global_step >= self.warmup)
-        return self.alpha * classification - ready * (labelled + unlabelled), unlabelled
+        return self.alpha * classification - self.bounds_weight * (labelled + unlabelled), unlabelled
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
         super().log_evaluation(batch, split, values)
         x, labels = batch
-        probabilities = self.classify(x).softmax(-1)
-        self.quality.update(probabilities, labels)
-        self.confusion.update(probabilities, labels)
+        if len(x):  # torchmetrics takes no empty batch
+            probabilities = self.classify(x).softmax(-1)
+            self.quality.update(probabilities, labels)
+            self.confusion.update(probabilities, labels)
 
     def finish_evaluation(self, split: str) -> None:
         super().finish_evaluation(split)
         quality = {f"{split}/{name}": value for name, value in self.quality.compute().items()}
         self.log_dict(quality, prog_bar=True, sync_dist=True)
         self.quality.reset()
+        self.confusion.compute()  # by all processes together; the one that draws it then has it
 
     def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
         self.confusion.reset()
 
     def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
         self.confusion.reset()
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,0 +1,99 @@
+"""A training step as a device sees it: one graph to compile, and never a wait of the host for a value."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tests.latent.problems import CONFIGS, LATENTS, traits
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from discrete_latents.training import make_model
+
+ROOT = Path(__file__).parents[2]
+MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]
+WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "unique_dim"}
+"""Operators whose result the host has to see before it goes on: on a GPU each empties the queue of work."""
+
+
+class Waits(TorchDispatchMode):
+    """Keeps the names of operators that would wait, and of copies between devices."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.split(".")[0]
+        if name in WAITS or (name == "_to_copy" and (kwargs or {}).get("device") is not None):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def step_of(model_name, latent):
+    words = [f"model={model_name}", f"latent={latent}", "paths.output_dir=."]
+    if model_name != "semi_supervised":
+        words += ["model.num_latents=2", f"model.num_classes={2 if traits(latent).bernoulli else 3}"]
+    else:
+        words += ["model.labelled_batch_size=5"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", words)
+    torch.manual_seed(0)
+    model = make_model(config, (1, 8, 8))
+    batch = (torch.rand(10, 1, 8, 8), torch.arange(10))
+    model.training_loss(batch)  # makes what an estimator learns
+    optimizer = model.optimization.optimizer(model.parameters())
+
+    def step():
+        if model.estimator.temperature is not None:
+            model.estimator.temperature.update(3)
+        loss, _ = model.training_loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_training_step_never_waits_for_a_value(model, latent):
+    if traits(latent).bernoulli and model == "semi_supervised":
+        pytest.skip("of two classes alone")
+    step = step_of(model, latent)
+    step()
+    with Waits() as waits:
+        step()
+    assert waits.seen == []
+
+
+def test_a_wait_would_be_seen():
+    with Waits() as waits:
+        torch.ones(3).sum().item()
+        torch.ones(3).nonzero()
+        bool(torch.ones(()) > 0)
+    assert waits.seen == ["_local_scalar_dense", "nonzero", "_local_scalar_dense"]
+
+
+@pytest.mark.slow
+def test_every_step_is_compiled_whole_with_the_same_loss_and_gradients_or_says_that_it_cannot_be():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "models" / "compiled_steps.py"), *LATENTS],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    differences = json.loads(done.stdout.splitlines()[-1])
+    assert len(differences) == 3 * len(LATENTS) - sum(traits(latent).bernoulli for latent in LATENTS)
+    for pair, difference in differences.items():
+        if traits(pair.split()[0]).differentiates:
+            assert isinstance(difference, str), f"{pair} can be compiled"
+        else:
+            assert isinstance(difference, float), f"{pair}: {difference}"
+            assert difference < 1e-3, pair
