@@ -13,14 +13,17 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 LAYERS = [
-    {"latent", "affine", "errors", "metrics_csv", "summary"},
-    {"networks", "likelihoods", "optimization", "dashboards"},
+    {"latent", "affine", "errors", "metrics_csv", "summary", "command_line"},
+    {"networks", "likelihoods", "optimization", "dashboards", "distributed"},
     {"models", "data"},
     {"callbacks"},
     {"results"},
     {"training"},
     {"runs"},
+    {"job"},
+    {"sweep"},
     {"launch"},
+    {"search"},
     {"__init__"},
 ]
 """From the bottom up. A module may import its own package and the layers below it; a new one is given its place."""

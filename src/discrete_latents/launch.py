@@ -19,8 +19,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents import training
+from discrete_latents import distributed, sweep, training
+from discrete_latents.command_line import argument, fail, multirun, quoted, saved_config
 from discrete_latents.errors import UserError, composition_error
+from discrete_latents.job import run_job
 from discrete_latents.summary import show
 
 show_once = rank_zero_only(show)
@@ -32,8 +34,22 @@ CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "c
 def train_main() -> None:
     """`python train.py`, `discrete-latents-train`."""
     run, folder = argument("resume"), argument("hydra.run.dir")
-    if run not in (None, "null"):
+    unfinished, sweep_folder = argument("sweep.resume"), argument("hydra.sweep.dir")
+    try:
+        distributed.check_start()
+    except UserError as error:
+        fail(str(error))
+    if unfinished not in (None, "null"):
+        sys.argv[1:] = sweep.resuming(Path(unfinished), sys.argv[1:])
+    elif run not in (None, "null"):
+        if multirun():
+            fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(Path(run), output=Path(run))
+    elif multirun() and sweep_folder and (Path(sweep_folder) / "multirun.yaml").exists():
+        fail(
+            f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
+            f"sweep.resume={sweep_folder}"
+        )
     elif folder and (Path(folder) / ".hydra").exists() and "LOCAL_RANK" not in os.environ:
         fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with resume={folder}")
     launch(train_task, "train")
@@ -53,13 +69,17 @@ def eval_main() -> None:
 
 
 def train_task(config: DictConfig) -> None:
-    if HydraConfig.get().mode == RunMode.MULTIRUN and str(config.trainer.get("strategy", "")).startswith("ddp"):
-        raise UserError(
-            f"trainer.strategy = {config.trainer.strategy} does not work in a multirun yet (its processes would each "
-            "run the whole sweep); start the runs one by one"
-        )
-    names = saved_choices(Path(config.resume)) if config.resume else HydraConfig.get().runtime.choices
-    results = training.train(config, names)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        run_job(train_once, config)
+    else:
+        train_once(config)
+
+
+def train_once(config: DictConfig) -> None:
+    # Where Hydra starts from a saved configuration, only what was saved beside it says what was chosen.
+    folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
+    saved = (folder / ".hydra" / "hydra.yaml").is_file()
+    results = training.train(config, saved_choices(folder) if saved else HydraConfig.get().runtime.choices)
     show_once(results, Path(config.paths.output_dir))
 
 
@@ -80,11 +100,32 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     def job(config: DictConfig) -> None:
         nonlocal composed
         composed = True
+        prepare_process()
         try:
             task(config)
         except UserError as error:
             fail(str(error))
 
+    prepare_process()
+    sweep.Sweep.folder = None
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
+    except KeyboardInterrupt:
+        fail(f"interrupted; {sweep.hint()}" if sweep.Sweep.folder else "interrupted")
+    except Exception as error:
+        if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.folder):
+            options = group_options()
+            settings = options.keys() | known_settings(config_name, options)
+            fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options))
+        if sweep.Sweep.folder:  # a launcher that lost its worker, say
+            print(f"the sweep has stopped; {sweep.hint()}", file=sys.stderr)
+        raise
+    if sweep.Sweep.folder:
+        sweep.report()
+
+
+def prepare_process() -> None:
+    """Settings of a process, be it a launcher's, before it does anything else."""
     # Per thread, and inherited by the threads of the first parallel operation: so before any.
     torch.set_flush_denormal(True)
     if not torch.cuda.is_available():
@@ -96,31 +137,6 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a resumed run's checkpoints
     warnings.filterwarnings("ignore", ".*dirpath has changed.*")  # those of a run that was moved
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
-    except Exception as error:
-        if composed and not isinstance(error, HydraException | OmegaConfBaseException):
-            raise
-        options = group_options()
-        settings = options.keys() | known_settings(config_name, options)
-        fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options))
-
-
-def fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
-
-
-def argument(name: str) -> str | None:
-    """The value of `name=value` on the command line."""
-    values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
-    return values[-1].strip("'\"") if values else None
-
-
-def quoted(value: str | Path) -> str:
-    """A value that Hydra's grammar takes as it is."""
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def use_saved_config(run: Path, output: Path) -> None:
@@ -128,18 +144,12 @@ def use_saved_config(run: Path, output: Path) -> None:
     saved = run.absolute() / ".hydra"
     if not (saved / "config.yaml").is_file():
         fail(f"{run} is not the directory of a run: it has no .hydra/config.yaml")
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
     for word in sys.argv[1:]:
         key, _, value = word.partition("=")
         if key.lstrip("+~").split("/")[0] in groups and not value.startswith("{"):
             fail(f"{key} = {value}: a run keeps its own {key}; single settings can change, as trainer.max_epochs=20")
-    options = ["--config-path", str(saved), "--config-name", "config"]
-    hydra_settings = [
-        f"hydra.run.dir={quoted(output.absolute())}",
-        "hydra.output_subdir=null",
-        "hydra/job_logging=none",
-    ]
-    sys.argv = [sys.argv[0], *options, *hydra_settings, *sys.argv[1:]]
+    sys.argv = [sys.argv[0], *saved_config(run, output), *sys.argv[1:]]
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """What a run says at its end: a short table and the paths of what it wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,25 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     console.print(table)
     for path in written(folder):
         console.print(str(path), soft_wrap=True)
+
+
+def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str]]) -> None:
+    """Prints the jobs of a sweep: the number, what it varies, results and status of each."""
+    metrics = {"nll": "{:.2f}", "nelbo": "{:.2f}", "accuracy": "{:.1%}"}
+    shown = [name for name in metrics if any(f"test/{name}" in job[2].get("metrics", {}) for job in jobs)]
+    table = Table(title=title)
+    table.add_column("job", justify="right")
+    table.add_column("settings")
+    for name in shown:
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for number, settings, results, status in jobs:
+        values = {name: results.get("metrics", {}).get(f"test/{name}") for name in shown}
+        cells = ["" if value is None else metrics[name].format(value) for name, value in values.items()]
+        table.add_row(str(number), settings, *cells, status)
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
 
 
 def meanings(eval_samples: int) -> dict[str, str]:

@@ -7,9 +7,9 @@ import copy
 import inspect
 import logging
 import re
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.callbacks import Throughput
+from discrete_latents.dashboards import WandbRun, close
 from discrete_latents.data import ImageData
+from discrete_latents.distributed import finish
 from discrete_latents.errors import UserError
 from discrete_latents.latent import Temperature
 from discrete_latents.latent.checks import whole
@@ -121,8 +122,9 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
         model.optimization.optimizer(model.parameters())
     except (ValueError, TypeError) as error:
         raise UserError(f"optimizer: {first_line(error)}") from error
-    if config.compile:
-        model.compile_networks()
+    model.compiled = config.compile
+    if model.compiled and model.estimator.differentiates:
+        log.warning("compile: %s differentiates within a step; its networks alone", type(model.estimator).__name__)
     return model
 
 
@@ -131,6 +133,8 @@ def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     if not checkpoints:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
     loggers = list(make(config, "logger").values()) if config.get("logger") else []
+    if not checkpoints:
+        loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]  # it is training's
     return make(
         config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
     )
@@ -143,17 +147,21 @@ def check(config: DictConfig) -> None:
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
     try:
         whole("eval_samples", config.eval_samples)
+        whole("steps_per_loop", config.steps_per_loop)
         for name, least in lowest.items():
             whole(f"trainer.{name}", config.trainer.get(name, least), least)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
+def train(
+    config: DictConfig, names: Mapping[str, str], callbacks: Sequence[pl.Callback] = (), test: bool = True
+) -> dict[str, Any]:
     """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
 
-    names: the chosen `experiment` and `latent`, by name. Returns the results. Raises UserError for settings that
-    cannot work, before training starts.
+    names: the chosen `experiment` and `latent`, by name. callbacks: more than those of the configuration. test: false
+    leaves the test images alone, and the results without metrics. Returns the results. Raises UserError for settings
+    that cannot work, before training starts.
     """
     started = time.perf_counter()
     check(config)
@@ -165,25 +173,28 @@ def train(config: DictConfig, names: Mapping[str, str]) -> dict[str, Any]:
     if resumed:
         load_weights(resumed, model)
     trainer = build_trainer(config)
-    for logger in trainer.loggers:
-        if not isinstance(logger, MetricsCSV):
-            settings: Any = OmegaConf.to_container(config, resolve=True)
-            logger.log_hyperparams(settings | {"experiment": names["experiment"], "latent_name": names["latent"]})
-    try:
+    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # before any are shared out
+    with ending(trainer):
+        for logger in trainer.loggers:
+            if not isinstance(logger, MetricsCSV):
+                settings: Any = OmegaConf.to_container(config, resolve=True)
+                logger.log_hyperparams(settings | {"experiment": names["experiment"], "latent_name": names["latent"]})
+        model.take_steps(config.steps_per_loop, trainer)
         fit(trainer, model, data, resumed)
         steps, epochs = trainer.global_step, trainer.current_epoch
         best = Path(config.paths.output_dir) / "checkpoints" / "best.ckpt"
         best = best if best.is_file() else None  # the weights as they are, where no validation chose any
-        metrics = trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
-    finally:
-        close(trainer)
+        metrics: Mapping[str, float] = {}
+        if test:
+            metrics = trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)[0]
     results = describe(config, names, data) | {
         "metrics": metrics,
         "epochs": epochs,
         "steps": steps,
         "seconds": round(time.perf_counter() - started, 3),
         "train_images_per_second": round(images_per_second(trainer), 1),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": parameters,
         "status": "completed",
     }
     write_json(Path(config.paths.output_dir) / "results.json", results)
@@ -195,8 +206,28 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
         trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"trainer: {first_line(error)}") from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    except RuntimeError as error:
+        if not (model.compiled and type(error).__module__.startswith("torch._")):
+            raise
+        kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
+        raise UserError(f"compile = true: {kind} cannot be compiled here: {first_line(error)}") from error
+
+
+@contextmanager
+def ending(trainer: pl.Trainer) -> Iterator[None]:
+    """Ends the trainer's other processes and the loggers' runs, whatever happened. Raises KeyboardInterrupt where
+    Lightning makes Ctrl-C an exit like any other."""
+    failed = True
+    try:
+        yield
+        failed = False
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        finish(trainer, failed)
+        close(trainer.loggers, failed)
 
 
 def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
@@ -213,10 +244,8 @@ def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mappin
     load_weights(path, model)
     trainer = build_trainer(config, checkpoints=False)
     data.test_split = split
-    try:
+    with ending(trainer):
         tested = trainer.test(model, datamodule=data, verbose=False)[0]
-    finally:
-        close(trainer)
     metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
     results = describe(config, names, data) | {"checkpoint": str(path), "metrics": metrics, "status": "completed"}
     write_json(Path(config.paths.output_dir) / "results.json", results)
@@ -264,13 +293,3 @@ def images_per_second(trainer: pl.Trainer) -> float:
     """The speed of training; 0 where nothing measured it."""
     measured = [callback for callback in trainer.callbacks if isinstance(callback, Throughput)]  # type: ignore[attr-defined]
     return measured[0].images_per_second if measured else 0.0
-
-
-def close(trainer: pl.Trainer) -> None:
-    """Ends every logger's run, so that the next job of a sweep starts its own."""
-    for logger in trainer.loggers:
-        logger.finalize("success" if sys.exc_info()[0] is None else "failed")
-        if isinstance(logger, WandbLogger):
-            import wandb
-
-            wandb.finish()

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from discrete_latents.dashboards import log_pictures
 from discrete_latents.data import ImageData
 from discrete_latents.latent.checks import whole
 from discrete_latents.models import LatentModel
@@ -19,7 +20,8 @@ SMALLEST = 56
 
 class Pictures(pl.Callback):
     """Writes the `pictures` of the first images of a split into `folder`: after testing, and, of validation
-    images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones."""
+    images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones. None where
+    no process has all parameters (FSDP)."""
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
         self.folder = Path(folder)
@@ -36,21 +38,20 @@ class Pictures(pl.Callback):
     @rank_zero_only
     @torch.no_grad()
     def write(self, trainer: pl.Trainer, model: LatentModel, split: str) -> None:
+        if isinstance(trainer.strategy, FSDPStrategy):
+            return
         data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
         batch = next(iter(data.batches(split, self.count)))
         with model.evaluation_noise():
             pictures = model.pictures(batch)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in model.figures().items():
+        figures = model.figures()
+        for name, figure in figures.items():
             figure.savefig(self.folder / f"{name}.png", dpi=120, bbox_inches="tight")
         for name, rows in pictures.items():
-            grid = arrange(rows.float().cpu())
-            save_image(grid, self.folder / f"{name}.png")
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_image(f"images/{name}", [grid])
-                elif isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
+            save_image(arrange(rows.float().cpu()), self.folder / f"{name}.png")
+        written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
+        log_pictures(trainer.loggers, written, trainer.global_step)
 
 
 def arrange(rows: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Search for hyper-parameters with Optuna. Needs the extra `sweep`; nothing else of the package imports this."""

@@ -1,0 +1,125 @@
+"""Runs trials, in this process or in several, until the search has as many as were asked for."""
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.synchronize import Event
+
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from optuna import Study
+from optuna.trial import Trial, TrialState
+
+from discrete_latents import training
+from discrete_latents.callbacks import TrialReport
+from discrete_latents.command_line import quoted
+from discrete_latents.errors import UserError
+from discrete_latents.results import write_json
+from discrete_latents.search.console import prepare, say, values
+from discrete_latents.search.settings import Search, composed, configurations
+from discrete_latents.search.study import next_trial, open_study, release
+
+
+def work(search: Search, study: Study, interrupted: Callable[[], bool], until: float | None) -> None:
+    """Runs trials one after another. Raises KeyboardInterrupt on Ctrl-C, and once `interrupted` is true."""
+    while (until is None or time.time() < until) and not interrupted():
+        begun = next_trial(study, search)
+        if begun is None:
+            return
+        trial, running = begun
+        try:
+            run(search, study, trial, interrupted)
+        except KeyboardInterrupt:
+            study.tell(trial, state=TrialState.FAIL)
+            say(f"trial {trial.number}: interrupted")
+            raise
+        finally:
+            release(running)
+
+
+def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bool]) -> None:
+    """Trains one trial as train.py would, without testing, and tells the study what it came to."""
+    folder = search.folder / str(trial.number)
+    settings = search.settings
+    report = TrialReport(
+        trial, settings.metric, settings.direction == "maximize", interrupted, quiet=settings.workers > 1
+    )
+
+    def train(config: DictConfig) -> Exception | None:
+        try:  # here, since Hydra would add lines of its own
+            results = training.train(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
+            status = "pruned" if report.pruned else "completed"
+            write_json(folder / "results.json", results | {"metrics": report.metrics, "status": status})
+        except Exception as error:
+            return error
+        return None
+
+    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(folder)}"]
+    started = time.perf_counter()
+    with configurations():
+        try:
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            error = composed(lambda: hydra.run("train", train, words)).return_value
+        except UserError as refused:
+            error = refused
+    if error is None and not report.metrics:
+        error = UserError(f"no validation came to its end, so there is no {settings.metric}")
+    if error is None:
+        value = report.metrics[settings.metric]
+        if report.pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
+        stopped = f"pruned after {report.validations} validations, " if report.pruned else ""
+        came_to = f"{stopped}{settings.metric} {value:.4g}, {time.perf_counter() - started:.1f} s"
+    else:
+        if not isinstance(error, UserError):
+            (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        reason = " ".join(str(error).split())
+        trial.set_user_attr("error", reason)
+        write_json(folder / "results.json", {"experiment": search.experiment, "status": "failed", "error": reason})
+        study.tell(trial, state=TrialState.FAIL)
+        came_to = f"failed: {reason}"
+    say(f"trial {trial.number}: {came_to}; {values(trial.params)}")
+
+
+def work_together(search: Search, until: float | None) -> None:
+    """Runs trials in `search.workers` processes. Raises KeyboardInterrupt once they have stopped after Ctrl-C."""
+    spawn = multiprocessing.get_context("spawn")
+    stop = spawn.Event()
+    workers = [
+        spawn.Process(target=worker, args=(search, stop, until), daemon=True) for _ in range(search.settings.workers)
+    ]
+    # Ctrl-C is for this process, which tells the others: they are born ignoring it.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for process in workers:
+        process.start()
+    signal.signal(signal.SIGINT, handler)
+    try:
+        for process in workers:
+            process.join()
+    except KeyboardInterrupt:
+        stop.set()
+        for process in workers:
+            process.join()
+        raise
+    for process in workers:
+        if process.exitcode:
+            say(f"a worker broke down with exit code {process.exitcode}")
+
+
+def worker(search: Search, stop: Event, until: float | None) -> None:
+    """One of several processes: stops where it is told to, or where the one that started it is no more."""
+    prepare()
+    torch.set_num_threads(max(1, torch.get_num_threads() // search.settings.workers))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    with suppress(KeyboardInterrupt):
+        work(search, open_study(search), lambda: stop.is_set() or not parent.is_alive(), until)
