@@ -19,6 +19,20 @@ def whole(name: str, value: int, least: int = 1) -> int:
 
 def share(name: str, value: float) -> float:
     """`value` itself. Raises ValueError unless it is a number in [0, 1)."""
-    if isinstance(value, bool | str) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    """`value` as a float. Raises ValueError unless it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def truth(name: str, value: bool) -> bool:
+    """`value` itself. Raises ValueError unless it is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
     return value

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.baselines import PerSite, Scale
+from discrete_latents.latent.checks import truth
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.trace import Recorder, run
 
@@ -33,11 +34,22 @@ class Reinforce(Estimator):
         samples: int = 1,
     ) -> None:
         super().__init__(samples)
-        if not isinstance(normalize, bool):
-            raise ValueError(f"normalize must be true or false, got {normalize!r}")
+        truth("normalize", normalize)
         self.makers = dict(baselines or {})
+        self.check_makers()
         self.baselines = PerSite(self.make_baselines)
         self.scales = PerSite(partial(Scale, decay=0.9)) if normalize else None
+
+    def check_makers(self) -> None:
+        """Makes each baseline once, without a trace, so that a wrong setting is said now and not at the first step."""
+        with torch.random.fork_rng(devices=[]):
+            for name, make in self.makers.items():
+                if not callable(make):
+                    raise ValueError(f"baselines.{name} must be called with a number of features, got {make!r}")
+                try:
+                    make(1)
+                except ValueError as error:
+                    raise ValueError(f"baselines.{name}.{error}") from error
 
     def make_baselines(self, features: int) -> nn.ModuleDict:
         return nn.ModuleDict({name: make(features) for name, make in self.makers.items()})

@@ -111,7 +111,7 @@ class Learned(Temperature):
 
 def as_temperature(temperature: float | Temperature) -> Temperature:
     """A number as a constant temperature; a `Temperature` as it is."""
-    return temperature if isinstance(temperature, Temperature) else Constant(temperature)
+    return temperature if isinstance(temperature, Temperature) else Constant(positive("temperature", temperature))
 
 
 def below_start(minimum: float, start: float) -> float:
