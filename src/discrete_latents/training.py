@@ -124,7 +124,7 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
         raise UserError(f"optimizer: {first_line(error)}") from error
     model.compiled = config.compile
     if model.compiled and model.estimator.differentiates:
-        log.warning("compile: %s differentiates within a step; its networks alone", type(model.estimator).__name__)
+        log.warning("not compiled: %s differentiates within a step", type(model.estimator).__name__)
     return model
 
 

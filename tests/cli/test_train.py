@@ -216,8 +216,28 @@ def test_the_profiler_says_where_the_time_goes(tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_networks_leave_the_same_checkpoints(finished, tmp_path):
+def test_a_compiled_step_leaves_the_same_checkpoints(finished, tmp_path):
     outcome = shell("train.py", *SMALL, "debug=one_batch", "compile=true", "hydra.run.dir=run", cwd=tmp_path)
     assert outcome.code == 0, outcome.err
     compiled, plain = (weights(folder / "checkpoints" / "last.ckpt") for folder in (tmp_path / "run", finished.folder))
     assert compiled.keys() == plain.keys()
+
+
+@pytest.mark.slow
+def test_an_estimator_that_cannot_be_compiled_says_so_and_trains(tmp_path):
+    outcome = shell(
+        "train.py", *SMALL, "latent=relax", "debug=one_batch", "compile=true", "hydra.run.dir=run", cwd=tmp_path
+    )
+    assert outcome.code == 0, outcome.err
+    assert "not compiled: Relax differentiates within a step" in outcome.out + outcome.err
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_one_line(tmp_path):
+    words = ["compile=true", "model.num_latents=7", f"hydra.run.dir={tmp_path}/run"]
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"), "CXX": "/nonexistent"}
+    outcome = shell("train.py", *words, cwd=tmp_path, **caches)
+    assert outcome.code == 1
+    (line,) = (line for line in outcome.err.splitlines() if line.startswith("error"))
+    assert "compile = true: CategoricalVAE with GumbelSoftmax cannot be compiled here" in line
+    assert "Traceback" not in outcome.err

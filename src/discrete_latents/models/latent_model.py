@@ -74,13 +74,7 @@ class LatentModel(SteppedModule):
         raise NotImplementedError
 
     def compile_step(self) -> None:
-        """Compiles a step's loss and its gradient, whole, in place, so that the keys of checkpoints stay as they are;
-        for an estimator that differentiates within a step, its networks alone."""
-        if self.estimator.differentiates:
-            for network in self.children():
-                if not isinstance(network, Estimator | CodeUsage):
-                    network.compile()
-            return
+        """Compiles a step's loss and its gradient, whole, in place: the keys of checkpoints stay as they are."""
         # On a GPU a step is hundreds of short kernels: recorded once, they are replayed at one command.
         mode = "reduce-overhead" if self.device.type == "cuda" else None
         self.training_loss = torch.compile(self.training_loss, fullgraph=True, dynamic=False, mode=mode)
@@ -115,11 +109,14 @@ class LatentModel(SteppedModule):
         for logger in self.loggers:  # itself, since Lightning logs at the end of a turn
             logger.log_metrics({name: float(value)}, step=self.global_step)
 
+    def setup(self, stage: str) -> None:
+        self.trained_bounds.clear()
+
     def on_train_start(self) -> None:
         """Processes start from the same weights, since they share a seed, and draw different noise."""
         super().on_train_start()
-        self.trained_bounds.clear()
-        if self.compiled:
+        self.trained_bounds = [bound.to(self.device) for bound in self.trained_bounds]
+        if self.compiled and not self.estimator.differentiates:
             self.compile_step()
         if self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
@@ -132,6 +129,7 @@ class LatentModel(SteppedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["noise"] = torch.get_rng_state()
+        checkpoint["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
         if self.device.type == "cuda":
             checkpoint["cuda_noise"] = torch.cuda.get_rng_state(self.device)
 
@@ -139,6 +137,7 @@ class LatentModel(SteppedModule):
         """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
         super().on_load_checkpoint(checkpoint)
         torch.set_rng_state(checkpoint["noise"])
+        self.trained_bounds = list(checkpoint["trained_bounds"])
         if self.device.type == "cuda" and "cuda_noise" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["cuda_noise"], self.device)
 
