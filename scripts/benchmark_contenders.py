@@ -1,46 +1,24 @@
-"""The loops that `benchmark.py` compares with, and the gate by which it stops and releases all of them."""
+"""What `benchmark.py` compares with, without Lightning: loops as a tutorial has them, and the matrix products alone.
 
+python benchmark_contenders.py plain|products|onednn_products DATA CASE    # CASE as JSON; benchmark.py starts it
+"""
+
+import json
 import math
-import os
 import sys
-import time
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
-import lightning.pytorch as pl
 import torch
+from benchmark_cases import Case
+from benchmark_gate import Gate
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric
-from torchvision import datasets, transforms
+from torchvision import datasets
 
-BLOCK = 50
-"""Steps between two stops."""
-
-LATENTS, CLASSES, BATCH = 20, 10, 100
-
-
-class Gate(pl.Callback):
-    """Stops before every block of steps until it is told to go on, and says how long the block took."""
-
-    def __init__(self) -> None:
-        told, tell = map(int, os.environ["BENCHMARK_PIPES"].split())
-        self.told, self.tell = os.fdopen(told), os.fdopen(tell, "w")
-        self.step = 0
-        self.started = time.perf_counter()
-
-    def pass_step(self) -> None:
-        if self.step % BLOCK == 0:
-            said = time.perf_counter() - self.started if self.step else "ready"
-            print(said, file=self.tell, flush=True)
-            self.told.readline()
-            self.started = time.perf_counter()
-        self.step += 1
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.pass_step()
+LATENTS, CLASSES = 20, 10
+LABELLED, STYLES, FEATURES = 50, 32, 128
+Values = dict[str, Tensor]
 
 
 def layers(sizes: list[int]) -> nn.Sequential:
@@ -50,94 +28,143 @@ def layers(sizes: list[int]) -> nn.Sequential:
     return nn.Sequential(*made[:-1])
 
 
-class PlainVAE(nn.Module):
-    """As a tutorial has it."""
+def cross_entropy(output: Tensor, x: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(output, x, reduction="sum") / len(x)
 
-    def __init__(self, hidden: list[int]) -> None:
+
+def kl_from_uniform(logits: Tensor) -> Tensor:
+    """Logits (B, …, K)."""
+    log_q = F.log_softmax(logits, -1)
+    return (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum() / len(logits)
+
+
+class VAE(nn.Module):
+    def __init__(self, case: Case) -> None:
         super().__init__()
         width = LATENTS * CLASSES
-        self.encoder = layers([784, *hidden, width])
-        self.decoder = layers([width, *hidden[::-1], 784])
+        self.encoder = layers([784, *case.encoder, width])
+        self.decoder = layers([width, *case.decoder, 784])
 
-    def loss(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, x: Tensor) -> Values:
         logits = self.encoder(x).view(-1, LATENTS, CLASSES)
         z = F.gumbel_softmax(logits, tau=1.0)
-        log_q = F.log_softmax(logits, -1)
-        kl = (log_q.exp() * (log_q + math.log(CLASSES))).sum((1, 2)).mean()
-        reconstruction = F.binary_cross_entropy_with_logits(self.decoder(z.flatten(1)), x, reduction="sum") / len(x)
-        return reconstruction + kl, reconstruction, kl
+        reconstruction, kl = cross_entropy(self.decoder(z.flatten(1)), x), kl_from_uniform(logits)
+        return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
-def binary_images(root: str) -> Tensor:
-    grey = datasets.MNIST(root).data[:50_000].flatten(1).float() / 255
-    return torch.bernoulli(grey)
+class Structured(nn.Module):
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        width = LATENTS * CLASSES
+        self.layers = nn.ModuleList(nn.Linear(*sizes) for sizes in ((392, width), (width, width), (width, 392)))
+
+    def loss(self, x: Tensor) -> Values:
+        given, rest = x.chunk(2, 1)
+        first, second, last = self.layers
+        h = F.gumbel_softmax(first(given).view(-1, LATENTS, CLASSES), tau=1.0).flatten(1)
+        h = F.gumbel_softmax(second(h).view(-1, LATENTS, CLASSES), tau=1.0).flatten(1)
+        return {"loss": cross_entropy(last(h), rest)}
 
 
-def plain(root: str, hidden: list[int]) -> Iterator[None]:
-    images = binary_images(root)
-    model = PlainVAE(hidden)
+class SemiSupervised(nn.Module):
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.classifier = layers([784, *case.encoder, CLASSES])
+        self.features = layers([784, *case.encoder, FEATURES])
+        self.class_features = nn.Linear(CLASSES, FEATURES, bias=False)
+        self.style = nn.Linear(FEATURES, 2 * STYLES)
+        self.decoder = layers([CLASSES + STYLES, *case.decoder, 784])
+
+    def nelbo(self, x: Tensor, y: Tensor) -> Tensor:
+        mean, log_scale = self.style(F.relu(self.features(x) + self.class_features(y))).chunk(2, -1)
+        z = mean + log_scale.exp() * torch.randn_like(mean)
+        kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum() / len(x)
+        return cross_entropy(self.decoder(torch.cat([y, z], -1)), x) + kl
+
+    def loss(self, x: Tensor, known: Tensor, labels: Tensor) -> Values:
+        classification = F.cross_entropy(self.classifier(known), labels)
+        labelled = self.nelbo(known, F.one_hot(labels, CLASSES).float())
+        logits = self.classifier(x)
+        unlabelled = self.nelbo(x, F.gumbel_softmax(logits, tau=1.0)) + kl_from_uniform(logits)
+        loss = labelled + unlabelled + 50 * classification
+        return {"loss": loss, "unlabelled": unlabelled, "classification": classification}
+
+
+MODELS = {"vae": VAE, "structured": Structured, "semi_supervised": SemiSupervised}
+
+
+def plain(root: str, case: Case) -> Iterator[None]:
+    """An eager loop on tensors in memory, default Adam."""
+    data = datasets.MNIST(root)
+    images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255)
+    model = MODELS[case.model](case)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     while True:
-        for index in torch.randperm(len(images)).split(BATCH):
+        for index in torch.randperm(len(images)).split(case.batch):
             yield
-            loss, _, _ = model.loss(images[index])
+            batch = [images[index]]
+            if case.model == "semi_supervised":
+                known = torch.randint(100, (LABELLED,))
+                batch += [images[known], data.targets[known]]
+            loss = model.loss(*batch)["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
 
-def products(root: str, hidden: list[int]) -> Iterator[None]:
+def product_shapes(case: Case) -> Iterator[tuple[int, int, int, bool]]:
+    """Rows, inputs and outputs of every layer, and whether its input has a gradient."""
+
+    def chain(rows: int, *sizes: int, leaf: bool = False) -> Iterator[tuple[int, int, int, bool]]:
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            yield rows, inputs, outputs, index > 0 or not leaf
+
+    width = LATENTS * CLASSES
+    if case.model == "vae":
+        yield from chain(case.batch, 784, *case.encoder, width, *case.decoder, 784, leaf=True)
+    elif case.model == "structured":
+        yield from chain(case.batch, 392, width, width, 392, leaf=True)
+    else:
+        for outputs in (CLASSES, FEATURES):
+            yield from chain(case.batch + LABELLED, 784, *case.encoder, outputs, leaf=True)
+        for rows in (case.batch, LABELLED):
+            yield from chain(rows, CLASSES, FEATURES, leaf=rows == LABELLED)
+            yield from chain(rows, FEATURES, 2 * STYLES)
+            yield from chain(rows, CLASSES + STYLES, *case.decoder, 784)
+
+
+def mm(x: Tensor, a: Tensor) -> Tensor:
+    """x aᵀ as torch's Linear takes it."""
+    return torch.mm(x, a.t())
+
+
+def onednn(x: Tensor, a: Tensor) -> Tensor:
+    """x aᵀ by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, a, None, "none", [], "")
+
+
+def products(root: str, case: Case) -> Iterator[None]:
     """Forward, and both of the backward products of every layer."""
-    torch.set_flush_denormal(True)
-    sizes = [784, *hidden, LATENTS * CLASSES, *hidden[::-1], 784]
-    shapes = [(torch.randn(BATCH, i), torch.randn(i, o), torch.randn(BATCH, o)) for i, o in pairwise(sizes)]
+    product = onednn if sys.argv[1] == "onednn_products" else mm
+    operands = [
+        (torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(rows, outputs), slope_goes_on)
+        for rows, inputs, outputs, slope_goes_on in product_shapes(case)
+    ]
     while True:
         yield
-        for index, (x, weight, slope) in enumerate(shapes):
-            torch.mm(x, weight)
-            torch.mm(x.t(), slope)
-            if index:
-                torch.mm(slope, weight.t())
-
-
-class Template(pl.LightningModule):
-    """A LightningModule in the usual template's style."""
-
-    def __init__(self, hidden: list[int]) -> None:
-        super().__init__()
-        self.model = PlainVAE(hidden)
-        self.metrics = nn.ModuleDict({name: MeanMetric() for name in ("loss", "reconstruction", "kl")})
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        values = self.model.loss(batch[0].flatten(1))
-        for (name, metric), value in zip(self.metrics.items(), values, strict=True):
-            metric(value)
-            self.log(f"train/{name}", metric, on_step=False, on_epoch=True, prog_bar=True)  # type: ignore[arg-type]
-        return values[0]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
-
-
-def fit_template(root: str, hidden: list[int]) -> None:
-    data = datasets.MNIST(root, transform=transforms.ToTensor())
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
-    trainer = pl.Trainer(
-        max_epochs=1000, accelerator="cpu", callbacks=[Gate()], logger=False, enable_checkpointing=False
-    )
-    trainer.fit(Template(hidden), loader)
+        for x, weight, slope, slope_goes_on in operands:
+            product(x, weight)
+            product(slope.t(), x.t())
+            if slope_goes_on:
+                product(slope, weight.t())
 
 
 def main() -> None:
-    name, root, *widths = sys.argv[1:]
-    hidden = [int(width) for width in widths]
+    name, root, case = sys.argv[1:]
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if name == "template":
-        fit_template(root, hidden)
-        return
     gate = Gate()
-    for _ in {"plain": plain, "products": products}[name](root, hidden):
+    for _ in (plain if name == "plain" else products)(root, Case(**json.loads(case))):
         gate.pass_step()
 
 

@@ -1,34 +1,92 @@
 """The scripts run, and write what they say."""
 
+import importlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from discrete_latents.training import make_model
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["linear", "vae_mnist", "512-256", "structured", "semi-supervised"])
+def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    benchmark_cases = importlib.import_module("benchmark_cases")
+    by_hand = importlib.import_module("benchmark_contenders")
+    case = benchmark_cases.CASES[name]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        model = make_model(compose("train", [*case.settings(), "paths.output_dir=."]), (1, 28, 28))
+
+    def matrices(module: nn.Module) -> list[tuple[int, int]]:
+        return sorted((each.out_features, each.in_features) for each in module.modules() if isinstance(each, nn.Linear))
+
+    shapes = matrices(model)
+    assert matrices(by_hand.MODELS[case.model](case)) == shapes
+    multiplied = Counter((outputs, inputs) for _, inputs, outputs, _ in by_hand.product_shapes(case))
+    assert multiplied.keys() == set(shapes)
+    assert all(multiplied[shape] >= count for shape, count in Counter(shapes).items())
+
+
+def test_the_benchmark_loop_by_hand_is_without_lightning():
+    imported = "import benchmark_contenders, sys; sys.exit(any('lightning' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", imported], cwd=ROOT / "scripts").returncode == 0
+
+
+def benchmark(folder: Path, data: Path, *words: str) -> dict[str, Any]:
+    """The report after a call of the benchmark."""
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(data), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "results" / "benchmark.json").read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_the_benchmark_times_every_contender_in_turn(mnist_root: Path, tmp_path: Path):
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "benchmark.py"),
-        "--networks",
-        "linear",
-        "--data",
-        str(mnist_root),
-    ]
-    small = ["--contenders", "plain", "ours", "template", "products", "--steps", "100", "--blocks", "2"]
-    done = subprocess.run([*command, *small], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results" / "benchmark.json").read_text())
-    for row in results["steps"]["linear"].values():
+    small = ["--only", "steps", "--steps", "100", "--blocks", "2"]
+    names = ["plain", "ours", "template", "products", "onednn_products"]
+    benchmark(tmp_path, mnist_root, *small, "--cases", "linear", "--contenders", *names)
+    report = benchmark(tmp_path, mnist_root, *small, "--cases", "semi-supervised", "--contenders", "plain", "template")
+    assert list(report["steps"]["semi-supervised"]["steady"]) == ["plain"]
+    for row in report["steps"]["linear"].values():  # kept from the first call
         assert row["plain"]["ratio"] == 1
-        assert row["template"]["ratio"] > row["ours"]["ratio"] > row["products"]["ratio"] > 0
-    assert results["startup"]["first_step"] > results["startup"]["imports"] / 2 > 0
+        assert row["template"]["ratio"] > row["ours"]["ratio"] > row["onednn_products"]["ratio"] > 0
+    assert report["steps"]["linear"]["steady"]["plain"]["peak_MiB"] > 50_000 * 784 * 4 / 2**20  # the images as floats
+    assert "| linear, fresh | 1 (" in (tmp_path / "results" / "benchmark.md").read_text()
+    assert (tmp_path / "results" / "benchmark.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_benchmark_measures_every_section(mnist_root: Path, tmp_path: Path):
+    sections = ["batches", "denormals", "evaluation", "bound", "startup", "estimators"]
+    small = ["--steps", "50", "--blocks", "2", "--batch-sizes", "1000", "--late", "100", "--starts", "1"]
+    small += ["--eval-images", "100", "--eval-samples", "50", "--nats", "200", "--val-images", "50"]
+    small += ["--latents", "rloo", "--repeats", "3"]
+    report = benchmark(tmp_path, mnist_root, "--only", *sections, *small)
+    assert report.keys() == {*sections, "machine"}
+    for cell in report["batches"]["1000"].values():
+        assert cell["images_per_second"] == pytest.approx(1e6 / cell["milliseconds"])
+    assert report["denormals"]["ours"]["steps"] == 100
+    evaluation = report["evaluation"]
+    assert evaluation["same_draws_difference"] < 1e-3
+    assert abs(evaluation["difference"]) < 6 * evaluation["standard_error"]
+    assert evaluation["seconds"]["ours"] < evaluation["seconds"]["naive"]
+    assert report["bound"]["reached"]
+    assert report["bound"]["curve"][-1]["nll"] == report["bound"]["nll"] < 200
+    startup = report["startup"]
+    assert sum(startup["parts"].values()) == pytest.approx(startup["first_step"])
+    assert startup["parts"]["imports"] > 0.2 * startup["imports_alone"] > 0
+    assert set(report["estimators"]["rloo"]) == {"categorical", "bernoulli"}
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ def prepare(grey: UInt8[Tensor, "n ..."], mode: str, part: int) -> UInt8[Tensor,
         return (grey > 127).to(torch.uint8) * 255
     if mode == "fixed":
         generator = torch.Generator().manual_seed(FIXED_SEED + part)
-        return draw(grey, generator).to(torch.uint8) * 255
+        # Part by part, for the memory that floats take: the same numbers as at once.
+        return torch.cat([draw(images, generator).to(torch.uint8) * 255 for images in grey.split(1000)])
     return grey
 
 

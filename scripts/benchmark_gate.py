@@ -1,0 +1,36 @@
+"""The gate by which `benchmark.py` stops and releases the contenders: nothing in it that a loop by hand has not."""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+
+class Gate:
+    """Stops before every block of steps until it is told to go on, and says how long the block took, seconds, and the
+    most memory that the process ever had, MiB."""
+
+    def __init__(self) -> None:
+        told, tell, self.block = map(int, os.environ["BENCHMARK_GATE"].split())
+        self.told, self.tell = os.fdopen(told), os.fdopen(tell, "w")
+        self.step = 0
+        self.started = time.perf_counter()
+
+    def pass_step(self) -> None:
+        if self.step % self.block == 0:
+            said = f"{time.perf_counter() - self.started} {peak_memory()}" if self.step else "ready"
+            print(said, file=self.tell, flush=True)
+            self.told.readline()
+            self.started = time.perf_counter()
+        self.step += 1
+
+
+def peak_memory() -> float:
+    """The most resident memory so far, MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # on Linux getrusage counts that of the process that started this one, too
+        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,57 @@
+"""The contender of `benchmark.py` that is Lightning as templates have it. `benchmark.py` starts it as the others."""
+
+import json
+import sys
+from typing import Any
+
+import benchmark_callbacks
+import lightning.pytorch as pl
+import torch
+from benchmark_cases import Case
+from benchmark_contenders import MODELS
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+from torchvision import datasets, transforms
+
+
+class Template(pl.LightningModule):
+    """A MeanMetric for each value, logged at every step."""
+
+    def __init__(self, case: Case, names: list[str]) -> None:
+        super().__init__()
+        self.model = MODELS[case.model](case)
+        self.metrics = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        values = self.model.loss(batch[0].flatten(1))
+        for name, value in values.items():
+            metric: Any = self.metrics[name]
+            metric(value)
+            self.log(f"train/{name}", metric, on_step=False, on_epoch=True, prog_bar=True)
+        return values["loss"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def main() -> None:
+    _, root, text = sys.argv[1:]
+    case = Case(**json.loads(text))
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    names = list(MODELS[case.model](case).loss(torch.zeros(2, 784)))
+    data = datasets.MNIST(root, transform=transforms.ToTensor())
+    loader = DataLoader(data, batch_size=case.batch, shuffle=True)
+    trainer = pl.Trainer(
+        max_epochs=1000,
+        accelerator="cpu",
+        callbacks=[benchmark_callbacks.Gate()],
+        logger=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(Template(case, names), loader)
+
+
+if __name__ == "__main__":
+    main()
