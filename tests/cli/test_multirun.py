@@ -2,18 +2,19 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from discrete_latents.job import log as job_log
 from tests.cli.conftest import ROOT, SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights
 from tests.cli.witness import TESTS, WITNESS, starts
 
@@ -231,19 +232,24 @@ def test_a_sweep_whose_options_have_changed_is_refused(command, small_sweep, tmp
     assert "which is not job 0 any more" in outcome.err
 
 
-def test_a_job_that_another_process_runs_is_waited_for(command, small_sweep, tmp_path):
+def test_a_job_that_another_process_runs_is_waited_for(command, small_sweep, tmp_path, request):
     """As those of a launcher, whose processes survive that of the sweep."""
     sweep = shutil.copytree(small_sweep, tmp_path / "sweep")
     done = (sweep / "1" / "results.json").read_text()
     (sweep / "1" / "results.json").unlink()
 
-    def finish() -> None:
-        (sweep / "1" / "results.json").write_text(done)
-        lock.close()
+    class Other(logging.Handler):
+        """Comes to its end as soon as it is waited for."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            (sweep / "1" / "results.json").write_text(done)
+            lock.close()
 
     lock = (sweep / "1" / ".lock").open("a")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    threading.Timer(2.0, finish).start()
+    logger, other = job_log, Other()
+    logger.addHandler(other)
+    request.addfinalizer(lambda: logger.removeHandler(other))
     before = snapshot(sweep / "1" / "checkpoints")
     outcome = command("train", f"sweep.resume={sweep}")
     assert outcome.code == 0, outcome.err
