@@ -222,7 +222,7 @@ def test_a_kl_that_the_samples_do_not_have_is_refused(make, kl: str, message: st
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_that_is_not_positive_is_refused(temperature: float):
-    with pytest.raises(ValueError, match="start must be a number greater than 0"):
+    with pytest.raises(ValueError, match="temperature must be a number greater than 0"):
         GumbelSoftmax(temperature)
     with pytest.raises(ValueError, match="prior_temperature must be a number greater than 0"):
         Concrete(1.0, temperature)
