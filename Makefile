@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install demo test test-slow benchmark lint clean
+.PHONY: install demo test test-slow benchmark lint audit clean
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
@@ -29,6 +29,10 @@ benchmark: install      ## how fast a step is, against loops by hand; needs MNIS
 
 lint: install           ## ruff and pyright, through pre-commit
 	$(BIN)/pre-commit run --all-files
+
+audit: install          ## known vulnerabilities of the dependencies; needs the network
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python scripts/audit.py
 
 clean:                  ## the environment and what tools left
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

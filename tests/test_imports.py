@@ -13,7 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 LAYERS = [
-    {"latent", "affine", "errors", "metrics_csv", "summary", "command_line"},
+    {"latent", "affine", "annotations", "errors", "metrics_csv", "summary", "command_line"},
     {"networks", "likelihoods", "optimization", "dashboards", "distributed"},
     {"models", "data"},
     {"callbacks"},

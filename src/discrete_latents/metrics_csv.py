@@ -1,6 +1,7 @@
 """metrics.csv: every logged value of a run."""
 
 import csv
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,15 @@ from lightning.pytorch.utilities import rank_zero_only
 class MetricsCSV(Logger):
     """Writes one row a logged step into `path`, at once, so that a killed run keeps what it had.
 
-    A resumed run goes on in the same file: rows from the step at which it starts are replaced. (Lightning's own
-    CSVLogger deletes what is there.)
+    A resumed run goes on in the same file, with `continue_after` the rows of its checkpoint. (Lightning's own CSVLogger
+    deletes what is there.)
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = Path(path)
         self.rows: list[dict[str, Any]] | None = None
+        self.dropped: list[dict[str, Any]] = []
         self.columns: list[str] = []
 
     @property
@@ -38,30 +40,46 @@ class MetricsCSV(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Nothing: the configuration is in the run's `.hydra` folder."""
 
+    def count(self) -> int:
+        """How many rows there are."""
+        if self.rows is None:
+            self.rows = self.read()
+        return len(self.rows)
+
+    def continue_after(self, count: int) -> None:
+        """Goes on after the first `count` rows of the file: later ones are of steps that are now done again, but for
+        a test that ended a shorter run. The file stays as it is until something is logged."""
+        rows = self.read()
+        self.rows, self.dropped = rows[:count], rows[count:]
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row: dict[str, Any] = {"step": step, **metrics}
-        if self.rows is None:
-            # At that step itself, rows of other metrics are of before the checkpoint: a validation, say.
-            first = step or 0
-            self.rows = [
-                old
-                for old in self.read()
-                if int(old["step"]) < first or (int(old["step"]) == first and old.keys() != row.keys())
-            ]
-            self.columns = []
+        self.count()
+        assert self.rows is not None
+        for old in self.dropped:
+            again = old["step"] == str(step) and old.keys() == row.keys()
+            if not again and any(name.startswith("test/") for name in old):
+                self.rows.append(old)
+        self.dropped = []
         self.rows.append(row)
-        columns = ["step", *sorted(set().union(*self.rows) - {"step"})] if not row.keys() <= set(self.columns) else []
-        if columns:
-            self.columns = columns
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(self.rows)
-        else:
+        if row.keys() <= set(self.columns):
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
+        else:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the whole file, whose rows have other columns than before, all or nothing."""
+        assert self.rows is not None
+        self.columns = ["step", *sorted(set().union(*self.rows) - {"step"})]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, self.path)
 
     def read(self) -> list[dict[str, Any]]:
         """The rows of an earlier part of this run."""

@@ -13,12 +13,18 @@ from torch import Tensor, nn
 
 from discrete_latents.affine import Affine
 
+ACTIVATIONS = set(nn.modules.activation.__all__) - {
+    *("MultiheadAttention", "Threshold"),  # take more than their input
+    *("GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"),  # see several numbers at once
+}
+
 
 class Network:
     """Makes encoders and decoders.
 
     hidden: widths of the encoder's hidden layers. decoder_hidden: the decoder's; the encoder's mirrored where
-    None. activation: the name of a class in `torch.nn`. Raises ValueError for widths below 1 or an unknown name.
+    None. activation: the name of a class in `torch.nn` that works on each number by itself. Raises ValueError for
+    widths below 1 or an unknown name.
     """
 
     def __init__(
@@ -26,7 +32,7 @@ class Network:
     ) -> None:
         self.hidden = widths("hidden", hidden)
         self.decoder_hidden = self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
-        if not (isinstance(activation, str) and activation in nn.modules.activation.__all__):
+        if not (isinstance(activation, str) and activation in ACTIVATIONS):
             raise ValueError(f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}")
         self.activation: type[nn.Module] = getattr(nn, activation)
 
@@ -85,6 +91,10 @@ class CNN(Network):
 
     def smallest(self, image_shape: Sequence[int], name: str, channels: Sequence[int]) -> tuple[int, int, int]:
         """The shape after the last convolution."""
+        if len(image_shape) != 3:
+            raise ValueError(
+                f"network must be linear or mlp for inputs that are no whole images, got {type(self).__name__}"
+            )
         _, height, width = image_shape
         shrink = 2 ** len(channels)
         if not channels or height % shrink or width % shrink:
@@ -110,6 +120,7 @@ class AnyBatch(nn.Module):
 
 def widths(name: str, values: Sequence[int]) -> list[int]:
     """`values` as a list. Raises ValueError unless they are whole numbers of at least 1."""
-    if isinstance(values, str | int) or not all(type(value) is int and value >= 1 for value in values):
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    if not listed or not all(type(value) is int and value >= 1 for value in values):
         raise ValueError(f"{name} must be a list of whole numbers of at least 1, as [200, 200], got {values!r}")
     return list(values)

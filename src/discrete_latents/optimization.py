@@ -16,7 +16,7 @@ class Optimization:
     """
 
     def __init__(self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0) -> None:
-        if not isinstance(hold, int | float) or not 0 <= hold <= 1:
+        if isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= 1:
             raise ValueError(f"hold must be a number between 0 and 1, got {hold!r}")
         self.algorithm = algorithm
         self.lr = positive("lr", lr)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError
 
+from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
 from discrete_latents.training import checkpoint, make_model, read_weights, without_unused_temperature
 
@@ -88,7 +91,8 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     """The model of a run directory, in evaluation mode. The data set is not needed.
 
     ckpt: "best" by validation, or "last". Raises UserError for a directory that is not a run or has no such
-    checkpoint. Nothing in a checkpoint is executed.
+    checkpoint. Nothing in a checkpoint is executed; the configuration says what is made, which may be a class of any
+    installed package, though of none that Hydra knows to run code.
 
     >>> run = load_run(vae_run)
     >>> run.model.num_latents, run.model.num_classes
@@ -96,8 +100,14 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     """
     path = Path(path)
     weights = read_weights(checkpoint(path, ckpt))
-    config = OmegaConf.load(path / ".hydra" / "config.yaml")
-    assert isinstance(config, DictConfig)
+    try:
+        config = OmegaConf.load(path / ".hydra" / "config.yaml")
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml cannot be read") from error
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml has no settings")
+    if "model" not in config or "mean_image" not in weights:
+        raise UserError(f"{path} is not the directory of a run: its settings or its weights are those of no model")
     model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))

@@ -7,6 +7,8 @@ import copy
 import inspect
 import logging
 import re
+import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,10 +21,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.callbacks import Throughput
+from discrete_latents.command_line import quoted
 from discrete_latents.dashboards import WandbRun, close
 from discrete_latents.data import ImageData
 from discrete_latents.distributed import finish
@@ -216,7 +221,7 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
 @contextmanager
 def ending(trainer: pl.Trainer) -> Iterator[None]:
     """Ends the trainer's other processes and the loggers' runs, whatever happened. Raises KeyboardInterrupt where
-    Lightning makes Ctrl-C an exit like any other."""
+    Lightning makes Ctrl-C an exit like any other, and gives SIGTERM its exit code and a line."""
     failed = True
     try:
         yield
@@ -224,6 +229,11 @@ def ending(trainer: pl.Trainer) -> Iterator[None]:
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
+        if isinstance(stop, SIGTERMException):
+            saved = (Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt").is_file()
+            how = f"; to go on: python train.py resume={quoted(trainer.default_root_dir)}" if saved else ""
+            rank_zero_only(print)(f"stopped by SIGTERM after step {trainer.global_step}{how}", file=sys.stderr)
+            raise SIGTERMException(128 + signal.SIGTERM) from stop
         raise
     finally:
         finish(trainer, failed)

@@ -1,6 +1,8 @@
 """Where images come from. A source is called without arguments and gives `Splits` of uint8 grey images."""
 
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +84,7 @@ def torchvision_images(dataset: str, root: str) -> Splits:
         raise ValueError(f"source.dataset must be one of {', '.join(FAMILY)}, got {dataset!r}")
     source: type[datasets.MNIST] = getattr(datasets, dataset)
     folder = Path(root).expanduser() / dataset / "raw"
-    if not all((folder / name).is_file() for name in RAW_FILES):
+    if not complete(folder):
         download(source, Path(root).expanduser(), folder)
     try:
         parts = [source(str(Path(root).expanduser()), train=train) for train in (True, False)]
@@ -90,6 +92,10 @@ def torchvision_images(dataset: str, root: str) -> Splits:
         for part, count in ((train, 60_000), (test, 10_000)):
             if part.grey.shape != (count, 1, 28, 28) or part.labels.shape != (count,):
                 raise ValueError(f"images {tuple(part.grey.shape)} with labels {tuple(part.labels.shape)}")
+            if part.labels.max() > 9:
+                raise ValueError(f"a label of {int(part.labels.max())}")
+    except PermissionError as error:
+        raise ValueError(f"the files in {folder} may not be read ({error})") from error
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise ValueError(
             f"the files in {folder} are damaged ({error}); delete that folder to download them anew"
@@ -107,16 +113,31 @@ RAW_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("
 
 
 def download(source: type[datasets.MNIST], root: Path, folder: Path) -> None:
-    """Downloads through torchvision, one process at a time."""
+    """Downloads through torchvision, one process at a time. The files come to their folder when all four are there and
+    whole: what is stopped on the way leaves none."""
+    partial = root / f"{source.__name__}.partial"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f"{source.__name__}.lock"):
-            log.info("Downloading %s to %s", source.__name__, folder)
-            source(str(root), download=True)
+            if complete(folder):  # by another process, meanwhile
+                return
+            shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+            try:
+                log.info("Downloading %s to %s", source.__name__, folder)
+                source(str(partial), download=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                for name in RAW_FILES:
+                    os.replace(partial / source.__name__ / "raw" / name, folder / name)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise FileNotFoundError(
-            f"{source.__name__} is not in {folder} and cannot be downloaded ({reason}); put "
+            f"{source.__name__} is not in {folder} and cannot be downloaded ({' '.join(str(error).split())}); put "
             f"{', '.join(RAW_FILES)} there, or name the folder that holds {source.__name__}/raw with "
             "paths.data_dir=… or the variable DISCRETE_LATENTS_DATA; data=digits needs no files"
         ) from error
+
+
+def complete(folder: Path) -> bool:
+    """Whether all files of a data set are there."""
+    return all((folder / name).is_file() for name in RAW_FILES)

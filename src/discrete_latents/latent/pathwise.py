@@ -16,7 +16,7 @@ from discrete_latents.latent.distributions import (
     gumbel_like,
 )
 from discrete_latents.latent.estimator import Estimator, Objective, Sampler
-from discrete_latents.latent.temperature import Temperature, as_temperature
+from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
 
 
 class Pathwise(Estimator):
@@ -26,7 +26,8 @@ class Pathwise(Estimator):
         closed form; "sampled", log q(z) − log p(z) of a hard sample; "relaxed", the same of the ExpConcrete
         densities of a soft sample, which makes the relaxed bound a bound.
     Also a layer: called with logits instead of an objective, (…, K), it returns a draw, as
-    `torch.nn.functional.gumbel_softmax` does. Raises ValueError for a KL that the class does not have.
+    `torch.nn.functional.gumbel_softmax` does. Raises ValueError for a KL that the class does not have, and
+    for hard samples with a learned temperature.
     """
 
     kls: ClassVar[Sequence[str]] = ("analytic", "sampled")
@@ -38,6 +39,11 @@ class Pathwise(Estimator):
             raise ValueError(f"kl must be one of {', '.join(self.kls)} for {type(self).__name__}, got {kl!r}")
         self.kl = kl
         self.temperature = as_temperature(temperature)
+        if isinstance(self.temperature, Learned) and not self.relaxed:
+            raise ValueError(
+                f"temperature must be a number or a schedule for {type(self).__name__}, whose samples are hard: only "
+                "that of soft samples can be learned"
+            )
 
     def draw(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         """One sample, with this estimator's gradient."""
@@ -83,6 +89,10 @@ class GumbelSoftmax(Pathwise):
         prior_temperature: float | None = None,
     ) -> None:
         super().__init__(temperature, kl, samples)
+        if prior_temperature is not None and kl != "relaxed":
+            raise ValueError(
+                f"prior_temperature must be null with kl = {kl}, which does not use it, got {prior_temperature!r}"
+            )
         if prior_temperature is not None:
             positive("prior_temperature", prior_temperature)
         self.prior_temperature = prior_temperature

@@ -1,0 +1,79 @@
+"""Many jobs in one process, many samples in one evaluation, many runs on the same files."""
+
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+
+from discrete_latents.models import LatentModel
+from tests.cli.conftest import ROOT, SMALL
+from tests.cli.witness import TESTS
+
+
+class Alive(pl.Callback):
+    """Notes, when a run has been tested, how many models there are and the memory of the process, MiB."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_test_end(self, *_: object) -> None:
+        gc.collect()
+        models = sum(issubclass(type(each), LatentModel) for each in gc.get_objects())  # no proxies
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+        with Path(self.path).open("a") as file:
+            file.write(f"{models} {resident}\n")
+
+
+def run(cwd: Path, script: str, *words: str) -> subprocess.Popen[str]:
+    environment = os.environ | TESTS | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / script), *words]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_sweep_leave_no_memory_behind(tmp_path):
+    witness = [f"+callbacks.alive._target_={__name__}.Alive", "+callbacks.alive.path=${hydra:sweep.dir}/alive"]
+    process = run(tmp_path, "train.py", "-m", *SMALL, *witness, "seed=range(20)", "hydra.sweep.dir=sweep")
+    errors = process.communicate(timeout=500)[1]
+    assert process.returncode == 0, errors
+    table = [line.split() for line in (tmp_path / "sweep" / "alive").read_text().splitlines()]
+    assert [int(models) for models, _ in table] == [1] * 20
+    first, last = float(table[4][1]), float(table[-1][1])
+    assert last - first < 15 * 2, f"{first:.0f} MiB after 5 jobs, {last:.0f} after 20"
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_many_samples_takes_no_more_memory(tmp_path, finished):
+    peaks = []
+    for count in (10, 100_000):
+        process = run(
+            tmp_path, "eval.py", f"run={finished.folder}", f"eval_samples={count}", "+trainer.limit_test_batches=1",
+            "data.eval_batch_size=5", f"hydra.run.dir={tmp_path}/{count}",
+        )  # fmt: skip
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        process.stderr.close()
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+        assert process.returncode == 0, errors
+        peaks.append(usage.ru_maxrss / 1024)
+        assert json.loads((tmp_path / str(count) / "results.json").read_text())["eval_samples"] == count
+    assert peaks[1] < peaks[0] + 50, peaks
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_eight_runs_at_once_share_a_data_folder(tmp_path, mnist_root):
+    """And come to the same numbers, since they have the same seed."""
+    words = ["experiment=vae_mnist", *SMALL, "trainer.max_epochs=1", "+trainer.limit_train_batches=20"]
+    words += ["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1", f"paths.data_dir={mnist_root}"]
+    processes = [run(tmp_path, "train.py", *words, f"hydra.run.dir={number}") for number in range(8)]
+    errors = [process.communicate(timeout=500)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, errors
+    results = [json.loads((tmp_path / str(number) / "results.json").read_text()) for number in range(8)]
+    assert all(each["metrics"] == results[0]["metrics"] for each in results)
