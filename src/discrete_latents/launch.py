@@ -41,7 +41,7 @@ def train_main() -> None:
         fail(str(error))
     if unfinished not in (None, "null"):
         sys.argv[1:] = sweep.resuming(Path(unfinished), sys.argv[1:])
-    elif run not in (None, "null"):
+    elif run not in (None, "null") and "--config-path" not in sys.argv:  # which a process of the run has already
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(Path(run), output=Path(run))

@@ -136,8 +136,7 @@ def test_a_process_killed_while_it_writes_leaves_the_former_checkpoint(tmp_path)
     assert process.stdout is not None
     for _ in range(3):
         written = int(process.stdout.readline())
-    partial = tmp_path / "last.ckpt.partial"
-    while not (partial.exists() and partial.stat().st_size > 0):
+    while not list(tmp_path.glob("*.partial")):
         pass
     process.kill()
     rest = process.communicate()[0].split()
