@@ -1,5 +1,6 @@
 """The command lines of train.py and eval.py."""
 
+import errno
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from discrete_latents import distributed, sweep, training
 from discrete_latents.command_line import argument, fail, multirun, quoted, saved_config
@@ -25,6 +27,7 @@ from discrete_latents.errors import UserError, composition_error
 from discrete_latents.job import run_job
 from discrete_latents.summary import show
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 show_once = rank_zero_only(show)
 PACKAGE = Path(__file__).parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
@@ -105,6 +108,12 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
             task(config)
         except UserError as error:
             fail(str(error))
+        except OmegaConfBaseException as error:
+            fail(composition_error(str(error), ()))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            fail(f"{config.paths.output_dir} cannot be written any more: {error}")
 
     prepare_process()
     sweep.Sweep.folder = None
@@ -116,7 +125,7 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
         if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.folder):
             options = group_options()
             settings = options.keys() | known_settings(config_name, options)
-            fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options))
+            fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options, sys.argv[1:]))
         if sweep.Sweep.folder:  # a launcher that lost its worker, say
             print(f"the sweep has stopped; {sweep.hint()}", file=sys.stderr)
         raise
@@ -142,8 +151,15 @@ def prepare_process() -> None:
 def use_saved_config(run: Path, output: Path) -> None:
     """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
     saved = run.absolute() / ".hydra"
-    if not (saved / "config.yaml").is_file():
-        fail(f"{run} is not the directory of a run: it has no .hydra/config.yaml")
+    for name, key in (("config.yaml", "model"), ("hydra.yaml", "hydra")):
+        if not (saved / name).is_file():
+            fail(f"{run} is not the directory of a run: it has no .hydra/{name}")
+        try:
+            readable = key in OmegaConf.load(saved / name)
+        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
+            readable = False
+        if not readable:
+            fail(f"{run} is not the directory of a run: its .hydra/{name} cannot be read")
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
     for word in sys.argv[1:]:
         key, _, value = word.partition("=")
