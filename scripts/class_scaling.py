@@ -9,6 +9,7 @@ noisy, so each repeat times both, interleaved.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,7 @@ PAPER = {10: 2.0, 100: 9.9}
 """Steps per second of Gumbel over marginalisation, as published."""
 
 IMAGE = (1, 28, 28)
+CLASSES = [5, 10, 20, 50, 100, 1000]
 
 
 class Step:
@@ -89,18 +91,25 @@ def figure(rows: list[dict[str, float]], path: Path) -> None:
     plt.savefig(path, dpi=150, bbox_inches="tight")
 
 
+def measure_all(
+    output: Path, name: str, classes: Sequence[int] = CLASSES, batch_size: int = 100, repeats: int = 15
+) -> None:
+    """Measures, and writes OUTPUT/NAME.json, .md and .png."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    rows = [measure(count, batch_size, repeats) for count in classes]
+    data = {"batch_size": batch_size, "rows": rows}
+    write_report(output, name, data, table(rows), lambda path: figure(rows, path))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, nargs="+", default=[5, 10, 20, 50, 100, 1000])
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--output", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    rows = [measure(classes, arguments.batch_size, arguments.repeats) for classes in arguments.classes]
-    data = {"batch_size": arguments.batch_size, "rows": rows}
-    write_report(arguments.output, "class_scaling", data, table(rows), lambda path: figure(rows, path))
+    measure_all(arguments.output, "class_scaling", arguments.classes, arguments.batch_size, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ the gradient of the logits at the end of training, averaged over its last tenth.
 
 import argparse
 import csv
-import json
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, median
@@ -24,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from measuring import timed_step, write_report
 from omegaconf import DictConfig
+from running import run
 
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.training import build_data, build_model
@@ -62,21 +61,12 @@ def words(model: str, latent: str, arguments: argparse.Namespace) -> list[str]:
 def train(model: str, latent: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """The results of a run, which is made where it is not there yet; None where it failed."""
     folder = arguments.runs / f"{model}_{latent}"
-    if not completed(folder):
-        command = [sys.executable, str(ROOT / "train.py"), *words(model, latent, arguments)]
-        code = subprocess.run([*command, f"hydra.run.dir={folder}"]).returncode
-        if code != 0 or not completed(folder):
-            return None
-    results = json.loads((folder / "results.json").read_text())
+    done = run(words(model, latent, arguments), folder)
+    if done is None:
+        return None
     with (folder / "metrics.csv").open() as file:
         variances = [float(row["gradient/variance"]) for row in csv.DictReader(file) if row["gradient/variance"]]
-    results["gradient_variance"] = mean(variances[-max(1, len(variances) // 10) :])
-    return results
-
-
-def completed(folder: Path) -> bool:
-    path = folder / "results.json"
-    return path.is_file() and json.loads(path.read_text())["status"] == "completed"
+    return done | {"gradient_variance": mean(variances[-max(1, len(variances) // 10) :])}
 
 
 class Step:

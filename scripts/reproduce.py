@@ -1,0 +1,166 @@
+"""A paper's table: every cell trained and tested, and set beside what the paper reports.
+
+    python scripts/reproduce.py jang_table1                                # all 28 cells, three seeds
+    python scripts/reproduce.py jang_table1 --only 'VAE' --seeds 0 --jobs 2
+    python scripts/reproduce.py jang_table1 trainer=gpu                    # settings of train.py, for all runs
+    python scripts/reproduce.py jang_table1 --jobs 0                       # the tables of what is there, nothing run
+
+Writes results/TABLE.json and TABLE.md. The tables are in scripts/tables, their experiments in configs/experiment/paper.
+Where a table says so, a setting is first chosen by short runs on validation images. A completed run in
+logs/reproduce/TABLE is not repeated, a stopped one is continued, and several calls at once share the work.
+"""
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import class_scaling
+from paper_report import report
+from paper_tables import Cell, PaperTable, folder_name, names, read
+from running import results, run
+
+from discrete_latents.errors import UserError
+
+FIGURE5 = "jang_figure5"
+
+
+class Reproduction:
+    """The runs of a table. folder: where they are. extra: words for every run. jobs: how many at once; 0 runs none."""
+
+    def __init__(self, table: PaperTable, folder: Path, extra: Sequence[str], jobs: int) -> None:
+        self.table = table
+        self.folder = folder
+        self.extra = tuple(extra)
+        self.jobs = jobs
+
+    def train(self, cells: Sequence[Cell], seeds: Sequence[int]) -> list[str]:
+        """Runs what is not there yet, all cells of one seed before the next seed. Returns the runs that failed."""
+        work = dict.fromkeys((cell.words, seed) for seed in seeds for cell in cells)  # cells may share a run
+        with ThreadPoolExecutor(self.jobs) as pool:
+            done = pool.map(lambda item: self.one(*item), work)
+            return [folder_name(words) for (words, seed), ended in zip(work, done, strict=True) if not ended]
+
+    def one(self, words: Sequence[str], seed: int) -> bool:
+        """A run with its setting chosen. Returns whether it is completed."""
+        if self.table.tune:
+            for candidate in self.candidates(words):
+                self.start([*candidate, *self.table.tune["words"]], self.place(["tune", *candidate]))
+        chosen = self.chosen(words)
+        return chosen is not None and self.start([*chosen, self.seed(seed)])
+
+    def start(self, words: Sequence[str], folder: Path | None = None) -> bool:
+        folder = folder or self.place(words)
+        there = results(folder) is not None
+        ended = there or run([*words, *self.extra], folder, quiet=self.jobs > 1) is not None
+        if not there:
+            print(f"{folder}: {'completed' if ended else 'not completed'}", flush=True)
+        return ended
+
+    def candidates(self, words: Sequence[str]) -> list[list[str]]:
+        tune = self.table.tune
+        return [[*words, f"{tune['setting']}={value}"] for value in tune["values"]] if tune else [list(words)]
+
+    def chosen(self, words: Sequence[str]) -> list[str] | None:
+        """The words of a cell and the setting that its short runs chose; None where one of them is missing."""
+        candidates = self.candidates(words)
+        if self.table.tune is None:
+            return candidates[0]
+        bounds = [bound for bound in self.tried(words) if bound is not None]
+        return candidates[bounds.index(min(bounds))] if len(bounds) == len(candidates) else None
+
+    def tried(self, words: Sequence[str]) -> list[float | None]:
+        """The lowest val/nelbo of each short run."""
+        folders = [self.place(["tune", *candidate]) for candidate in self.candidates(words)]
+        return [min(logged(folder, "val/nelbo")) if results(folder) else None for folder in folders]
+
+    def tuning(self, cell: Cell) -> dict[str, Any]:
+        tune: Any = self.table.tune
+        return {"setting": tune["setting"], "val/nelbo": dict(zip(tune["values"], self.tried(cell.words), strict=True))}
+
+    def place(self, words: Sequence[str]) -> Path:
+        return self.folder / folder_name([*words, *self.extra])
+
+    def seed(self, value: int) -> str:
+        return f"{next(iter(self.table.seeds))}={value}"
+
+    def found(self, cell: Cell, seed: int) -> dict[str, Any] | None:
+        """What a cell's run came to, with its settings."""
+        chosen = self.chosen(cell.words)
+        words = [*(chosen or ()), self.seed(seed)]
+        done = results(self.place(words)) if chosen else None
+        if done is None:
+            return None
+        metrics = done["metrics"]
+        if cell.metric == "train/nelbo":  # of hard samples, what is trained on: the mean over the last epoch
+            metrics = metrics | {cell.metric: last_epoch(self.place(words), "train/nelbo", done["epochs"])}
+        kept = ("eval_samples", "epochs", "steps", "seconds", "parameters", "data", "versions", "git")
+        return {
+            "row": cell.row,
+            "column": cell.column,
+            "seed": seed,
+            "value": metrics[cell.metric],
+            "metric": cell.metric,
+            "published": cell.published,
+            "command": ["train.py", *words, *self.extra],
+            "tried": self.tried(cell.words),
+            "metrics": metrics,
+            **{name: done[name] for name in kept},
+        }
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    """The values of a metric in metrics.csv."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def last_epoch(folder: Path, name: str, epochs: int) -> float:
+    values = logged(folder, name)
+    return mean(values[-max(1, len(values) // epochs) :])
+
+
+def reproduce(arguments: argparse.Namespace) -> None:
+    table = read(arguments.table)
+    cells = [cell for cell in table if re.search(arguments.only, cell.name)]
+    if not cells:
+        listed = "; ".join(cell.name for cell in table)
+        raise UserError(f"--only {arguments.only} matches no cell of {table.name}: {listed}")
+    values = next(iter(table.seeds.values()))
+    seeds = arguments.seeds or values
+    runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs)
+    failed = runs.train(cells, seeds) if arguments.jobs else []
+    found = [row for cell in table for seed in sorted({*values, *seeds}) if (row := runs.found(cell, seed))]
+    if not found:
+        raise UserError(f"{runs.folder} has no completed run")
+    report(table, found, arguments.output)
+    if failed:
+        raise UserError(f"not completed, {len(failed)}: {', '.join(failed)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=[*names(), FIGURE5])
+    parser.add_argument("--only", metavar="REGEX", default="", help="cells, by 'row, column'")
+    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the table's")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each; 0: none")
+    parser.add_argument("--runs", type=Path, default=Path("logs/reproduce"))
+    parser.add_argument("--output", type=Path, default=Path("results"))
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of train.py")
+    arguments = parser.parse_intermixed_args()
+    if arguments.table == FIGURE5:
+        class_scaling.measure_all(arguments.output, FIGURE5)
+        return
+    try:
+        reproduce(arguments)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Runs of train.py that a script starts: each in a process of its own, not repeated once completed."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+
+
+def results(folder: Path) -> dict[str, Any] | None:
+    """What a completed run came to; None for any other folder."""
+    path = folder / "results.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return content if content.get("status") == "completed" else None
+
+
+def run(words: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, Any] | None:
+    """The results of `python train.py words…` in a folder: of the run that is there, continued where it was stopped.
+
+    None where it failed, or another process is at it. quiet: what it prints goes to FOLDER.log, and it has one thread.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with held(folder.with_name(f"{folder.name}.lock")) as mine:
+        if mine and results(folder) is None:
+            started = (folder / "checkpoints" / "last.ckpt").is_file()
+            where = [f"resume={folder}"] if started else [*words, f"hydra.run.dir={folder}"]
+            environment = os.environ | ({"OMP_NUM_THREADS": "1"} if quiet else {})
+            with folder.with_name(f"{folder.name}.log").open("a") if quiet else nullcontext() as log:
+                subprocess.run([sys.executable, str(TRAIN), *where], stdout=log, stderr=log, env=environment)
+    return results(folder)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether this process alone has a lock file, which the end of any process frees."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
