@@ -108,7 +108,7 @@ class Reproduction:
             "metric": cell.metric,
             "published": cell.published,
             "command": ["train.py", *words, *self.extra],
-            "tried": self.tried(cell.words),
+            **({"tuned": self.tuning(cell)} if self.table.tune else {}),
             "metrics": metrics,
             **{name: done[name] for name in kept},
         }
