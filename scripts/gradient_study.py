@@ -41,15 +41,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from discrete_latents.building import build_data, build_model
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError, composition_error
 from discrete_latents.latent import Estimator, Objective
 from discrete_latents.latent.checks import positive, whole
 from discrete_latents.latent.gradients import Draws, draw_gradients, exact_gradient
 from discrete_latents.launch import CONFIGS, fail
+from discrete_latents.making import first_line, make
 from discrete_latents.models import LatentModel
 from discrete_latents.runs import load_run
-from discrete_latents.training import build_data, build_model, first_line, make
 
 COPIES = 50
 """Of each image in a batch, so many draws at once."""

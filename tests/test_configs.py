@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)  # OmegaConf's DictConfig
+    from discrete_latents.building import make_model, without_unused_temperature
     from discrete_latents.errors import UserError
     from discrete_latents.models import LatentModel
-    from discrete_latents.training import make_model, train, without_unused_temperature
+    from discrete_latents.training import train
     from tests.latent.problems import traits
 
 CONFIGS = Path(__file__).parent.parent / "configs"

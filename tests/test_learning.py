@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from discrete_latents import training
+from discrete_latents import building, training
 from discrete_latents.models import LatentModel
 from tests.latent.problems import LATENTS, traits
 from tests.test_configs import composed
@@ -29,7 +29,7 @@ def frozen_nelbo(tmp_path_factory):
 
     @cache
     def train(words: tuple[str, ...]) -> float:
-        make_model = training.make_model
+        make_model = building.make_model
 
         def frozen(*arguments: object) -> LatentModel:
             model = make_model(*arguments)
@@ -37,7 +37,7 @@ def frozen_nelbo(tmp_path_factory):
             return model
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "make_model", frozen)
+            patch.setattr(building, "make_model", frozen)
             return nelbo(("latent=straight_through", *words), tmp_path_factory.mktemp("frozen"))
 
     return train

@@ -10,6 +10,7 @@ import torch
 
 from discrete_latents.callbacks import TemperatureSchedule
 from discrete_latents.data import ImageData, digits
+from discrete_latents.errors import UserError
 from discrete_latents.latent import GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.metrics_csv import MetricsCSV
@@ -107,6 +108,16 @@ def test_a_resumed_run_that_logs_nothing_leaves_the_file_as_it_is(path):
     before = path.read_bytes()
     MetricsCSV(str(path)).finalize("success")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"notes\n", b"a,b\n1,2\n", b"step,a\n1,2,3\n", b"\xff\xfe\0"], ids=repr)
+def test_a_file_that_is_no_such_table_is_refused_and_stays(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    for use in (lambda log: log.log_metrics({"a": 1.0}, 0), lambda log: log.continue_after(1), MetricsCSV.count):
+        with pytest.raises(UserError, match="is not a table of metrics"):
+            use(MetricsCSV(str(path)))
+    assert path.read_bytes() == content
 
 
 def train(path, max_epochs):

@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from discrete_latents.training import make_model
+from discrete_latents.building import make_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,6 +104,7 @@ def test_estimators_are_compared_on_one_budget_and_none_is_trained_twice(tmp_pat
     assert sorted(found) == [("bernoulli", "disarm"), ("bernoulli", "rloo"), ("categorical", "rloo")]
     assert all(row["relative_time"] > 0 and row["gradient_variance"] > 0 for row in rows)
     assert {row["steps"] for row in rows} == {26}
+    assert (tmp_path / "out" / "estimators.png").stat().st_size > 5000
     assert "200 Bernoulli" in (tmp_path / "out" / "estimators.md").read_text()
 
 

@@ -1,11 +1,13 @@
 """What a search is made of: its space, its study, what it follows of a run, and its best trial as an experiment."""
 
 import csv
+import math
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
 from filelock import FileLock
@@ -217,10 +219,23 @@ def test_the_best_of_a_metric_to_maximise_is_the_highest(tmp_path):
     assert report.metrics["val/nelbo"] == max(trial.values.values()) > min(trial.values.values())
 
 
-def test_a_trial_that_diverges_fails_by_name(tmp_path):
+def test_a_trial_that_diverges_fails_at_its_first_such_step(tmp_path):
     report = TrialReport(Recorded(last=0), "val/nelbo", maximize=False, interrupted=lambda: False, quiet=True)
-    with pytest.raises(UserError, match="val/nelbo is nan after epoch 1"):
+    with pytest.raises(UserError, match="the bound of step 1 is nan, of the step before"):
         trained(tmp_path, report, "optimizer=sgd", "optimizer.lr=1e30")
+
+
+class Blind(TrialReport):
+    """Of a model that trains well and validates badly."""
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.output_bias.fill_(math.nan)
+
+
+def test_a_metric_that_is_not_finite_fails_by_name(tmp_path):
+    report = Blind(Recorded(last=0), "val/nelbo", maximize=False, interrupted=lambda: False, quiet=True)
+    with pytest.raises(UserError, match="val/nelbo is nan after epoch 1"):
+        trained(tmp_path, report)
 
 
 def test_a_trial_that_is_interrupted_stops_as_by_ctrl_c(tmp_path):

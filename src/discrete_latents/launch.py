@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from discrete_latents import distributed, sweep, training
-from discrete_latents.command_line import argument, fail, multirun, quoted, saved_config
+from discrete_latents.command_line import argument, fail, key, multirun, quoted, saved_config
 from discrete_latents.errors import UserError, composition_error
 from discrete_latents.job import run_job
 from discrete_latents.summary import show
@@ -115,6 +116,9 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
                 raise
             fail(f"{config.paths.output_dir} cannot be written any more: {error}")
 
+    parser = get_args_parser()
+    parser.error = lambda message: fail(f"{message}; settings are name=value, and --help lists them")
+    parser.parse_args()  # as Hydra is about to, which would print how it is used
     prepare_process()
     sweep.Sweep.folder = None
     try:
@@ -123,9 +127,7 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
         fail(f"interrupted; {sweep.hint()}" if sweep.Sweep.folder else "interrupted")
     except Exception as error:
         if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.folder):
-            options = group_options()
-            settings = options.keys() | known_settings(config_name, options)
-            fail(composition_error(f"{error}\n{error.__cause__ or ''}", settings, options, sys.argv[1:]))
+            fail(composition_mistake(error, config_name))
         if sweep.Sweep.folder:  # a launcher that lost its worker, say
             print(f"the sweep has stopped; {sweep.hint()}", file=sys.stderr)
         raise
@@ -151,26 +153,35 @@ def prepare_process() -> None:
 def use_saved_config(run: Path, output: Path) -> None:
     """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
     saved = run.absolute() / ".hydra"
-    for name, key in (("config.yaml", "model"), ("hydra.yaml", "hydra")):
+    for name, part in (("config.yaml", "model"), ("hydra.yaml", "hydra")):
         if not (saved / name).is_file():
             fail(f"{run} is not the directory of a run: it has no .hydra/{name}")
         try:
-            readable = key in OmegaConf.load(saved / name)
+            readable = part in OmegaConf.load(saved / name)
         except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
             readable = False
         if not readable:
             fail(f"{run} is not the directory of a run: its .hydra/{name} cannot be read")
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
     for word in sys.argv[1:]:
-        key, _, value = word.partition("=")
-        if key.lstrip("+~").split("/")[0] in groups and not value.startswith("{"):
-            fail(f"{key} = {value}: a run keeps its own {key}; single settings can change, as trainer.max_epochs=20")
+        group, value = key(word), word.partition("=")[2]
+        if group.split("/")[0] in groups and not value.startswith("{"):
+            kept = f"a run keeps its own {group}; single settings can change, as trainer.max_epochs=20"
+            fail(f"{group} = {value}: {kept}")
     sys.argv = [sys.argv[0], *saved_config(run, output), *sys.argv[1:]]
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
     """The options by which a run was configured, group by group."""
     return OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+
+
+def composition_mistake(error: Exception, config_name: str, settings: Iterable[str] = ()) -> str:
+    """What Hydra says of a configuration that it cannot compose, in one line. settings: which could have been meant,
+    where those of the command line are not known."""
+    options = group_options()
+    known = options.keys() | set(settings or known_settings(config_name, options))
+    return composition_error(f"{error}\n{error.__cause__ or ''}", known, options, sys.argv[1:])
 
 
 def group_options() -> dict[str, list[str]]:

@@ -4,18 +4,21 @@ import csv
 import os
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from discrete_latents.errors import UserError
+
 
 class MetricsCSV(Logger):
     """Writes one row a logged step into `path`, at once, so that a killed run keeps what it had.
 
     A resumed run goes on in the same file, with `continue_after` the rows of its checkpoint. (Lightning's own CSVLogger
-    deletes what is there.)
+    deletes what is there.) Raises UserError where that file is something else.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,7 +61,7 @@ class MetricsCSV(Logger):
         self.count()
         assert self.rows is not None
         for old in self.dropped:
-            again = old["step"] == str(step) and old.keys() == row.keys()
+            again = old.get("step") == str(step) and old.keys() == row.keys()
             if not again and any(name.startswith("test/") for name in old):
                 self.rows.append(old)
         self.dropped = []
@@ -82,8 +85,14 @@ class MetricsCSV(Logger):
         os.replace(partial, self.path)
 
     def read(self) -> list[dict[str, Any]]:
-        """The rows of an earlier part of this run."""
+        """The rows of an earlier part of this run. Raises UserError for a file that is no such table."""
         if not self.path.is_file():
             return []
-        with self.path.open(newline="") as file:
-            return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = None
+        with self.path.open(newline="") as file, suppress(UnicodeDecodeError, csv.Error):
+            reader = csv.DictReader(file, restkey="beyond the last column")
+            if "step" in (reader.fieldnames or ["step"]):
+                rows = [{name: value for name, value in row.items() if value} for row in reader]
+        if rows is None or any("beyond the last column" in row for row in rows):
+            raise UserError(f"{self.path} is not a table of metrics; move it away, and the run goes on in a new one")
+        return rows

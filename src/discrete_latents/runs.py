@@ -9,9 +9,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
+from discrete_latents.building import make_model, without_unused_temperature
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
-from discrete_latents.training import checkpoint, make_model, read_weights, without_unused_temperature
+from discrete_latents.restoring import checkpoint, read_weights
 
 
 class Run:

@@ -34,6 +34,9 @@ BAD_SETTINGS = [
     case("seed=${oc.env:NOPE}", "'NOPE' not found", "seed"),
     case("model.num_latents=${model.num_latents}", "model.num_latents"),
     case("--config-name=foo", "'foo'"),
+    case("--foo", "unrecognized arguments: --foo", "name=value"),
+    case("-m --seeds 3", "unrecognized arguments: --seeds", "name=value"),
+    case("--epochs=3", "unrecognized arguments: --epochs=3", "name=value"),
     # Temperatures.
     case("temperature.start=true", "temperature.start must be a number greater than 0, got True"),
     case("temperature.start=[1]", "temperature.start must be a number greater than 0, got [1]"),
@@ -129,6 +132,7 @@ BAD_SETTINGS = [
     case("+trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be a whole number", "got 0"),
     case("+trainer.val_check_interval=100", "trainer.val_check_interval must be from 1 to the 13 batches", "got 100"),
     case("+trainer.max_time=abc", "trainer", "'abc'", "DD:HH:MM:SS"),
+    case("trainer.precision=16-mixed", "trainer.precision must be bf16-mixed on a CPU, got 16-mixed", "trainer=gpu"),
     case("trainer.detect_anomaly=maybe", f"trainer.detect_anomaly {TRUE_OR_FALSE}, got 'maybe'"),
     case("trainer.enable_model_summary=maybe", f"trainer.enable_model_summary {TRUE_OR_FALSE} or null, got 'maybe'"),
     case("+trainer.min_epochs=x", "trainer.min_epochs must be a whole number or null, got 'x'"),
@@ -141,6 +145,11 @@ BAD_SETTINGS = [
     case("callbacks.temperature._target_=nothing.Here", "callbacks.temperature", "nothing.Here"),
     case("logger.csv=null", "logger.csv must be a Logger", "got None", "~logger.csv"),
     case("logger.csv.path=null", "logger.csv.path must be text, got None"),
+    case("callbacks.checkpoint.dirpath=/dev/null/a", "callbacks.checkpoint.dirpath must be a folder", "/dev/null/a"),
+    case("callbacks.pictures.folder=/dev/null", "callbacks.pictures.folder must be a folder", "got '/dev/null'"),
+    case("logger=tensorboard logger.tensorboard.save_dir=/dev/null", "logger.tensorboard.save_dir must be a folder"),
+    case("logger=wandb logger.wandb.save_dir=/dev/null", "logger.wandb.save_dir must be a folder that can be written"),
+    case("logger.csv.path=/dev/null/metrics.csv", "logger.csv.path must be in a folder that can be written"),
     case("logger=wandb logger.wandb.offline=maybe", f"logger.wandb.offline {TRUE_OR_FALSE}, got 'maybe'"),
     case("logger=wandb logger.wandb.log_model=maybe", "logger.wandb.log_model must be true, false or all, got 'maybe'"),
     case("logger=wandb logger.wandb.lowest=3", "logger.wandb.lowest must be a list, got 3"),
@@ -286,6 +295,16 @@ def test_a_damaged_run_is_refused_in_one_line_and_stays_as_it_was(command, run, 
     else:
         words = {"resume": [f"resume={folder}", "trainer.max_epochs=3"], "eval": [f"run={folder}"]}
         assert_one_line(command("train" if name == "resume" else "eval", *words[name]), said)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("content", [b"step by step\n", b"notes\nof mine, a table\n", bytes(range(256))], ids=repr)
+def test_a_file_that_is_no_table_of_metrics_is_not_written_over(command, run, tmp_path, content):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "metrics.csv").write_bytes(content)
+    before = snapshot(folder)
+    outcome = command("train", f"resume={folder}", "trainer.max_epochs=3")
+    assert_one_line(outcome, f"{folder}/metrics.csv is not a table of metrics; move it away")
     assert snapshot(folder) == before
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from discrete_latents.training import make
+from discrete_latents.making import make
 from tests.cli.conftest import ROOT, SMALL, Run, shell, weights
 from tests.cli.witness import TESTS, WITNESS, starts
 

@@ -201,6 +201,42 @@ def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_touched(comman
     assert [path.name for path in copied.parent.iterdir()] == ["a run"]
 
 
+def test_a_run_stopped_before_its_first_checkpoint_starts_again_in_place(command, straight, tmp_path):
+    run = shutil.copytree(straight, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    (run / "results.json").unlink()
+    rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(rows[:2]))
+    outcome = command("train", f"resume={run}")
+    assert outcome.code == 0, outcome.err
+    assert f"{run} was stopped before its first checkpoint: it starts again" in outcome.err.splitlines()
+    assert len(cells(run)) == len(cells(straight))
+    assert timeless(run) == timeless(straight)
+    assert results(run)["metrics"] == results(straight)["metrics"]
+    for which in ("last", "best"):
+        assert same_bits(*(weights(folder / "checkpoints" / f"{which}.ckpt") for folder in (straight, run)))
+
+
+def test_a_checkpoint_of_before_bounds_and_rows_were_kept_goes_on_too(command, straight, copied):
+    last = copied / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    del content["trained_bounds"], content["metrics_rows"]
+    torch.save(content, last)
+    assert command("train", f"resume={copied}", "trainer.max_epochs=4").code == 0
+    assert same_bits(*(weights(folder / "checkpoints" / "last.ckpt") for folder in (straight, copied)))
+
+
+def test_checkpoints_in_another_folder_are_tested_and_gone_on_from(command, straight, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    words = [*SMALL, f"callbacks.checkpoint.dirpath={other}"]
+    assert command("train", *words, f"hydra.run.dir={run}").code == 0
+    outcome = command("train", f"resume={run}", "trainer.max_epochs=4")
+    assert outcome.code == 0, outcome.err
+    assert not (run / "checkpoints").exists()
+    assert results(run)["metrics"] == results(straight)["metrics"]
+    assert same_bits(*(weights(folder / "last.ckpt") for folder in (straight / "checkpoints", other)))
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
 def test_a_resume_without_a_good_last_checkpoint_is_refused_in_one_line(command, copied, damage):
     last = copied / "checkpoints" / "last.ckpt"

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn.utils import parameters_to_vector
 
-from discrete_latents.training import build_data, build_model
+from discrete_latents.building import build_data, build_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ["vae_digits", "sbn_digits", "ssl_digits"]

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from tests.latent.problems import CONFIGS, LATENTS, traits
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from discrete_latents.training import make_model
+from discrete_latents.building import make_model
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]

@@ -41,7 +41,7 @@ class Pictures(pl.Callback):
         if isinstance(trainer.strategy, FSDPStrategy):
             return
         data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
-        batch = next(iter(data.batches(split, self.count)))
+        batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
         with model.evaluation_noise():
             pictures = model.pictures(batch)
         self.folder.mkdir(parents=True, exist_ok=True)

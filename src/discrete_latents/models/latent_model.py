@@ -146,7 +146,7 @@ class LatentModel(SteppedModule):
         """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
         super().on_load_checkpoint(checkpoint)
         torch.set_rng_state(checkpoint["noise"])
-        self.trained_bounds = list(checkpoint["trained_bounds"])
+        self.trained_bounds = list(checkpoint.get("trained_bounds", ()))
         if self.device.type == "cuda" and "cuda_noise" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["cuda_noise"], self.device)
 

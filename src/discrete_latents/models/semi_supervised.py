@@ -161,8 +161,8 @@ class SemiSupervised(LatentModel):
         """`classes`: a row a style drawn from the prior, a column a class. `styles`: an image, then its style
         under every class."""
         x, _ = batch
-        y = torch.eye(self.num_classes, device=x.device)
-        drawn = torch.randn(8, 1, self.num_styles, device=x.device)
+        y = torch.eye(self.num_classes, dtype=x.dtype, device=x.device)
+        drawn = torch.randn(8, 1, self.num_styles, dtype=x.dtype, device=x.device)
         inferred, _ = self.infer_style(self.features(x - self.mean_image), self.classify(x).softmax(-1))
 
         def every_class(z: Float[Tensor, "rows 1 D"]) -> Float[Tensor, "rows K C H W"]:

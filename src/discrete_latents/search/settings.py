@@ -14,11 +14,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
-from discrete_latents import training
+from discrete_latents import building, making
 from discrete_latents.command_line import key, quoted
-from discrete_latents.errors import UserError, composition_error, suggest
+from discrete_latents.errors import UserError, suggest
 from discrete_latents.latent.checks import positive, whole
-from discrete_latents.launch import CONFIGS, dotted, group_options, known_settings
+from discrete_latents.launch import CONFIGS, composition_mistake, dotted
 from discrete_latents.search.space import distributions, literal
 
 
@@ -104,7 +104,7 @@ def check_space(search: Search, settings: set[str]) -> None:
         config = composed(lambda: compose("train", search.overrides(first)), settings)
     except UserError as error:
         raise UserError(f"search.space: {error}") from error
-    used = training.without_unused_temperature(config).temperature
+    used = building.without_unused_temperature(config).temperature
     for name in search.space:
         group, _, setting = name.partition(".")
         if group == "temperature" and setting and setting not in used:
@@ -115,10 +115,10 @@ def rehearse(config: DictConfig, metric: str) -> None:
     """Builds all that a run builds and validates one batch, so that what is wrong with every trial is said once."""
     if config.resume is not None:
         raise UserError(f"resume = {config.resume} goes on with one run; a search goes on by the same command")
-    training.check(config)
-    data = training.build_data(config)
-    model = training.build_model(training.without_unused_temperature(config), data)
-    trainer = training.build_trainer(config, checkpoints=False)
+    building.check(config)
+    data = building.build_data(config)
+    model = building.build_model(building.without_unused_temperature(config), data)
+    trainer = building.build_trainer(config, checkpoints=False)
     if trainer.num_devices * trainer.num_nodes > 1:
         raise UserError(
             f"trainer.devices = {config.trainer.devices}: a trial is one process; search.workers runs several at once"
@@ -141,13 +141,11 @@ def composed(compose: Callable[[], Any], settings: set[str] | None = None) -> An
         return compose()
     except (HydraException, OmegaConfBaseException) as error:
         GlobalHydra.instance().clear()  # the next line composes on its own
-        options = group_options()
-        known = options.keys() | (settings or known_settings("search", options))
-        raise UserError(composition_error(f"{error}\n{error.__cause__ or ''}", known, options)) from error
+        raise UserError(composition_mistake(error, "search", settings or ())) from error
 
 
 def make(settings: DictConfig, key: str, **arguments: Any) -> Any:
     try:
-        return training.make(settings, key, **arguments)
+        return making.make(settings, key, **arguments)
     except UserError as error:
         raise UserError(f"search.{error}") from error
