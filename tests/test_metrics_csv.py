@@ -4,7 +4,6 @@ import csv
 from functools import partial
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -17,6 +16,7 @@ from discrete_latents.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from tests.callbacks.fitting import quiet_trainer
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -136,15 +136,11 @@ def train(path, max_epochs):
         optimization=Optimization(partial(torch.optim.Adam, fused=True)),
         eval_samples=2,
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=max_epochs,
         logger=MetricsCSV(str(path)),
         log_every_n_steps=1,
         callbacks=[TemperatureSchedule()],
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     trainer.fit(model, data)
     return trainer, model, data

@@ -1,5 +1,7 @@
 """A short, quiet training on digits with some callbacks."""
 
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
 
@@ -9,6 +11,17 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+
+
+def quiet_trainer(**settings: Any) -> pl.Trainer:
+    """A trainer that shows nothing, and keeps nothing but what its settings and callbacks do."""
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(accelerator="cpu", **quiet | settings)
 
 
 def make_model(estimator: Estimator) -> CategoricalVAE:
@@ -30,16 +43,11 @@ def make_model(estimator: Estimator) -> CategoricalVAE:
 def fit(callbacks: list[pl.Callback], model: CategoricalVAE, prefix: str) -> tuple[dict[str, float], ImageData]:
     """What was logged under names that start with a prefix, and the data."""
     data = ImageData("digits", digits)
-    trainer = pl.Trainer(
+    trainer = quiet_trainer(
         max_epochs=2,
         limit_train_batches=5,
         limit_val_batches=1,
-        accelerator="cpu",
         callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     data.setup()
     trainer.fit(model, datamodule=data)

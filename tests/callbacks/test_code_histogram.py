@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from discrete_latents.callbacks import CodeHistogram
 from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import GumbelSoftmax
-from tests.callbacks.fitting import make_model
+from tests.callbacks.fitting import make_model, quiet_trainer
 
 
 class Counts(pl.Callback):
@@ -30,16 +30,12 @@ def fit_and_test(*callbacks, logger):
     torch.manual_seed(0)
     model, data = make_model(GumbelSoftmax()), ImageData("digits", digits)
     data.setup()
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=2,
         limit_train_batches=5,
         callbacks=list(callbacks),
         logger=logger,
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)

@@ -16,6 +16,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from tests.callbacks.fitting import quiet_trainer
 
 K = 3
 
@@ -46,15 +47,11 @@ def make(source=digits, binarization="fixed"):
 
 
 def make_trainer(*callbacks, max_epochs=1, logger=False):
-    return pl.Trainer(
-        accelerator="cpu",
+    return quiet_trainer(
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger,
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
 
 

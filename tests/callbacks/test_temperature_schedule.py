@@ -14,6 +14,7 @@ from discrete_latents.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from tests.callbacks.fitting import quiet_trainer
 
 STEPS = 3
 """Batches of an epoch."""
@@ -51,15 +52,11 @@ def fit(estimator, max_epochs=3, callbacks=(), path=None, resume=None, **setting
         optimization=Optimization(torch.optim.Adam, lr=0.05),
         eval_samples=1,
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=max_epochs,
         callbacks=[TemperatureSchedule(), *callbacks],
         logger=MetricsCSV(str(path)) if path else False,
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
         **settings,
     )
     trainer.fit(model, data, ckpt_path=resume, weights_only=True)

@@ -9,6 +9,7 @@ import torch
 from discrete_latents.callbacks import Throughput, throughput
 from discrete_latents.data import ImageData, digits
 from discrete_latents.metrics_csv import MetricsCSV
+from tests.callbacks.fitting import quiet_trainer
 
 IMAGES = 1297
 
@@ -60,15 +61,11 @@ def data():
 
 def fit(data, monkeypatch, max_epochs=2, path=None, **settings):
     speed = Throughput()
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=max_epochs,
         callbacks=[speed, Clock(monkeypatch)],
         logger=MetricsCSV(str(path)) if path else False,
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
         **settings,
     )
     trainer.fit(Line(), data)
@@ -115,15 +112,11 @@ def test_every_epoch_logs_its_own_speed(data, monkeypatch, tmp_path):
                 clock.time -= 1
 
     path, speed, clock = tmp_path / "metrics.csv", Throughput(), Clock(monkeypatch)
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=2,
         callbacks=[speed, clock, Faster()],
         logger=MetricsCSV(str(path)),
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     trainer.fit(Line(), data)
     with path.open(newline="") as file:

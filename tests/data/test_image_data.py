@@ -7,6 +7,7 @@ import torch
 
 from discrete_latents.data import ImageData, Images, Splits, digits, torchvision_images
 from discrete_latents.data.binarization import MODES
+from tests.callbacks.fitting import quiet_trainer
 
 SIZES = {"train": 30, "val": 20, "test": 10}
 
@@ -150,13 +151,8 @@ class Reader(pl.LightningModule):
 
 def test_a_trainer_gives_every_epoch_its_own_order():
     data, reader = make_data("grey", batch_size=4), Reader()
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=3,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     trainer.fit(reader, data)
     loader, read = make_data("grey", batch_size=4).train_dataloader(), []

@@ -7,6 +7,7 @@ from itertools import product
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.callbacks.fitting import quiet_trainer
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional as F
@@ -55,15 +56,10 @@ def make(splits, estimator=None, seed=0, binarization="fixed", lr=3e-3, **settin
 
 
 def make_trainer(max_epochs=1, callbacks=(), **settings):
-    return pl.Trainer(
-        accelerator="cpu",
+    return quiet_trainer(
         max_epochs=max_epochs,
         callbacks=[TemperatureSchedule(), *callbacks],
         **{"num_sanity_val_steps": 0, "log_every_n_steps": 1} | settings,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
 
 

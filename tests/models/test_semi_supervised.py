@@ -5,6 +5,7 @@ import math
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.callbacks.fitting import quiet_trainer
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal, kl_divergence
 
@@ -165,16 +166,11 @@ def test_the_bounds_join_after_the_warmup(batch):
         def on_train_batch_end(self, trainer, pl_module, outputs, *_):
             rest[-1] = outputs["loss"].item() - 3 * rest[-1]
 
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=1,
         callbacks=[Record()],
         limit_val_batches=0,
         log_every_n_steps=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
     )
     loader = torch.utils.data.DataLoader([batch] * 3, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
     trainer.fit(model, loader, loader)

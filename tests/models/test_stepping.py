@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
+from tests.callbacks.fitting import quiet_trainer
 
 from discrete_latents.callbacks import TemperatureSchedule
 from discrete_latents.data import ImageData, digits
@@ -67,13 +68,9 @@ def fit(splits, steps_per_loop, callbacks=(), path=None, resume=None, **settings
         likelihood=Bernoulli(),
         optimization=Optimization(torch.optim.Adam, lr=1e-2, hold=0.5),
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         callbacks=[TemperatureSchedule(), *callbacks],
         logger=MetricsCSV(str(path)) if path else False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         **{"max_epochs": 2, "log_every_n_steps": 3} | settings,
     )
