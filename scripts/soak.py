@@ -4,9 +4,8 @@
     python scripts/soak.py --kills 10 --seed 3 experiment=ssl_digits latent=rloo
 
 Each kill is SIGKILL or SIGTERM, drawn at random, and so is its moment: while the process starts or restores, at any
-time in training, or while a checkpoint is being written, as its .partial file tells. Then the run is resumed, as a
-user would: `resume=RUN`, or from the start where it was killed before its first checkpoint. At the end its weights,
-optimiser and noise must be those of the undisturbed run bit for bit, metrics.csv must have its rows, none missing and
+time in training, or while a checkpoint is being written, as its .partial file tells; the first is while it starts. Then
+the run is resumed, as a user would, with `resume=RUN`. At the end its weights, optimiser and noise must be those of the undisturbed run bit for bit, metrics.csv must have its rows, none missing and
 none twice, and results.json its metrics. Ends with exit code 1 where they differ.
 """
 
@@ -83,16 +82,16 @@ class Soak:
 
     def live(self) -> BaseProcess:
         """Starts the run's next life."""
-        if (self.run / "checkpoints" / "last.ckpt").is_file():
+        self.restarts += self.run.exists() and not (self.run / "checkpoints" / "last.ckpt").is_file()
+        if (self.run / ".hydra" / "overrides.yaml").is_file():  # the last of its configuration to be written
             return self.start(f"resume={self.run}")
-        if self.run.exists():
-            shutil.rmtree(self.run)
-            self.restarts += 1
+        shutil.rmtree(self.run, ignore_errors=True)
         return self.start(*self.words, f"hydra.run.dir={self.run}")
 
     def kill(self) -> None:
         """One life, and its end."""
-        moment, stop = self.random.choice(MOMENTS), self.random.choice((signal.SIGKILL, signal.SIGTERM))
+        moment = self.random.choice(MOMENTS) if self.kills else "starting"
+        stop = self.random.choice((signal.SIGKILL, signal.SIGTERM))
         process = self.live()
         self.wait(process, moment)
         if process.exitcode is None:

@@ -63,12 +63,12 @@ def splits():
     return digits()
 
 
-def fit(splits, folder: Path, interruption, every_n_steps=None, steps_per_loop=5, **settings):
+def fit(splits, folder: Path, interruption, every_n_steps=None, steps_per_loop=5, hold=0.5, **settings):
     """Trains in a folder, from its last checkpoint where it has one, for as long as it goes."""
     torch.manual_seed(0)
     data = ImageData("digits", lambda: splits, "dynamic", batch_size=400, eval_batch_size=125)
     data.setup()
-    optimization = Optimization(torch.optim.Adam, lr=0.1, hold=0.5)
+    optimization = Optimization(torch.optim.Adam, lr=0.1, hold=hold)
     estimator = GumbelSoftmax(Exponential(rate=0.05))
     model = CategoricalVAE(
         data.image_shape, 3, 4, MLP, [8], estimator=estimator, likelihood=Bernoulli(), optimization=optimization
@@ -103,6 +103,18 @@ def fit(splits, folder: Path, interruption, every_n_steps=None, steps_per_loop=5
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as file:
         return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("steps_per_loop", [1, 5])
+@pytest.mark.parametrize("first", [4, 5, 6, 7])
+@pytest.mark.parametrize("settings", [{}, {"val_check_interval": 2}], ids=str)
+def test_max_steps_can_be_raised_from_within_an_epoch(splits, tmp_path, first, steps_per_loop, settings):
+    settings |= {"steps_per_loop": steps_per_loop, "hold": 1.0}  # no rate that depends on how long training is
+    _, expected = fit(splits, tmp_path / "straight", Interruption(), **settings)
+    fit(splits, tmp_path / "raised", Interruption(), **settings, max_steps=first)
+    trainer, weights = fit(splits, tmp_path / "raised", Interruption(), **settings)
+    assert trainer.global_step == STEPS
+    assert_same((None, None, tmp_path / "straight", expected), tmp_path / "raised", weights, first)
 
 
 STOPS = [

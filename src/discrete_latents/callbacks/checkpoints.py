@@ -43,7 +43,8 @@ class WholeFiles(TorchCheckpointIO):
 
 class Checkpoints(ModelCheckpoint):
     """best.ckpt by validation, as Lightning's, and last.ckpt, from which a run goes on as if it had never stopped: at
-    the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where SIGTERM stops training.
+    the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where max_steps or SIGTERM
+    stops training.
     A checkpoint is written once what was logged before it stands in metrics.csv, and says how many rows those are.
 
     A run that was moved keeps its best: paths are those of the folder that it is in now, where Lightning forgets the
@@ -93,6 +94,7 @@ class Checkpoints(ModelCheckpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
         stop = self.asked_to_stop and trainer.world_size == 1
         save = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        save |= trainer.global_step == trainer.max_steps  # which may be raised
         if not (stop or save):
             return
         loop = trainer.fit_loop.epoch_loop
@@ -116,7 +118,8 @@ class Checkpoints(ModelCheckpoint):
         connector.update_train_epoch_metrics()
         loop._batches_that_stepped += 1
         super().on_train_epoch_end(trainer, pl_module)
-        self.write_last(trainer)
+        if loop.batch_progress.is_last_batch or self._last_global_step_saved != trainer.global_step:
+            self.write_last(trainer)  # and not where max_steps came first: from here Lightning would begin the next
         stopping = trainer.strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
         trainer._signal_connector.received_sigterm = stopping
 
