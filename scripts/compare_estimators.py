@@ -1,13 +1,14 @@
 """Every estimator on the same model, data and budget: bounds on test images, time of a step, variance of the gradient.
 
-    python scripts/compare_estimators.py                       # writes results/estimators.json and .md
+    python scripts/compare_estimators.py                       # writes results/estimators.json, .md and .png
     python scripts/compare_estimators.py --experiment vae_digits --latents rloo disarm --epochs 5 optimizer.lr=3e-3
 
 Trains `experiment=vae_mnist model/network=linear` (784-(20×10)-784) with every option of `latent`, each in a process of
 its own, in logs/compare_estimators; a run that is there completed is not repeated. Estimators of Bernoulli latents
 alone run with 200 units, and so does what they are compared with. The times are of whole training steps (loss,
-backward, optimiser) on one thread, interleaved, as ratios of medians to that of gumbel_softmax. The variance is that of
-the gradient of the logits at the end of training, averaged over its last tenth.
+backward, optimiser) on one thread, interleaved, as ratios of medians to that of gumbel_softmax; the figure's are those
+medians times the steps. The variance is that of the gradient of the logits at the end of training, averaged over its
+last tenth.
 """
 
 import argparse
@@ -17,9 +18,12 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
+from matplotlib import colormaps
+from matplotlib.ticker import ScalarFormatter
 from measuring import timed_step, write_report
 from omegaconf import DictConfig
 from running import run
@@ -82,8 +86,8 @@ class Step:
         return timed_step(lambda: self.model.training_loss(self.batch)[0], self.optimizer)
 
 
-def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
-    """The time of a step over that of gumbel_softmax on the same model."""
+def step_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
+    """Seconds of a step, also of gumbel_softmax on the same models."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
@@ -97,8 +101,26 @@ def relative_times(pairs: list[tuple[str, str]], arguments: argparse.Namespace) 
     for _ in range(arguments.repeats + 3):
         for pair, step in steps.items():
             times[pair].append(step())
-    medians = {pair: median(values[3:]) for pair, values in times.items()}  # the first allocate
-    return {(model, latent): medians[model, latent] / medians[model, "gumbel_softmax"] for model, latent in pairs}
+    return {pair: median(values[3:]) for pair, values in times.items()}  # the first allocate
+
+
+def figure(rows: list[dict[str, Any]], path: Path) -> None:
+    """Test nll against the time of training."""
+    models = dict.fromkeys(row["model"] for row in rows)
+    panels = plt.figure(figsize=(5.5 * len(models), 4)).subplots(1, len(models), squeeze=False)[0]
+    for axes, model in zip(panels, models, strict=True):
+        ordered = sorted((row for row in rows if row["model"] == model), key=lambda row: row["nll"])
+        for i, row in enumerate(ordered):
+            minutes = row["seconds_per_step"] * row["steps"] / 60
+            axes.plot(
+                minutes, row["nll"], "os^DvP"[i % 6], color=colormaps["turbo"](i / len(ordered)), label=row["latent"]
+            )
+        axes.set(title=model, xlabel="training, minutes on one thread", ylabel="test nll, nats", xscale="log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter())
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    plt.tight_layout()
+    plt.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -137,21 +159,22 @@ def main() -> None:
     trained = {pair: train(*pair, arguments) for pair in pairs}
     if arguments.only_train:
         return
-    times = relative_times(pairs, arguments)
+    times = step_times(pairs, arguments)
     rows = [
         {
             "model": model,
             "latent": latent,
             "nll": results["metrics"]["test/nll"],
             "nelbo": results["metrics"]["test/nelbo"],
-            "relative_time": times[model, latent],
+            "relative_time": times[model, latent] / times[model, "gumbel_softmax"],
+            "seconds_per_step": times[model, latent],
             "gradient_variance": results["gradient_variance"],
             **{name: results[name] for name in KEPT},
         }
         for (model, latent), results in trained.items()
         if results is not None
     ]
-    write_report(arguments.output, "estimators", rows, table(rows))
+    write_report(arguments.output, "estimators", rows, table(rows), lambda path: figure(rows, path))
     failed = [" ".join(pair) for pair, results in trained.items() if results is None]
     if failed:
         sys.exit(f"error: failed: {', '.join(failed)}")

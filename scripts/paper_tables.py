@@ -39,7 +39,8 @@ class PaperTable:
 
     rows, columns: by name, words for train.py, or {words, metric} where a column has a metric of its own. words: of
     all. cells: further words of single cells, by row and column. published: a list a row, null where there is
-    nothing. tune: a setting, its values and the words of short runs; the value with the lowest val/nelbo is taken.
+    nothing. tune: a setting, its values, the words of short runs, and the rows for which the value with the lowest
+    val/nelbo is taken.
     seeds: a setting and its values. remarks: what is not as in the paper.
     """
 
@@ -62,7 +63,8 @@ class PaperTable:
                 column_words = described["words"] if own else described
                 metric = described["metric"] if own else self.metric
                 further = self.cells.get(row, {}).get(column, ())
-                yield Cell(row, column, (*row_words, *self.words, *column_words, *further), metric, published)
+                words = last_of_each([*row_words, *self.words, *column_words, *further])
+                yield Cell(row, column, words, metric, published)
 
 
 def names() -> list[str]:
@@ -72,6 +74,13 @@ def names() -> list[str]:
 def read(name: str) -> PaperTable:
     content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
     return PaperTable(name=name, **content)
+
+
+def last_of_each(words: Sequence[str]) -> tuple[str, ...]:
+    """The words without those that a later one changes; the experiment and the estimator first."""
+    last = {word.partition("=")[0]: word for word in words}
+    first = {key: last[key] for key in ("experiment", "latent") if key in last}
+    return tuple((first | last).values())
 
 
 def folder_name(words: Sequence[str]) -> str:

@@ -40,48 +40,49 @@ class Reproduction:
         self.jobs = jobs
 
     def train(self, cells: Sequence[Cell], seeds: Sequence[int]) -> list[str]:
-        """Runs what is not there yet, all cells of one seed before the next seed. Returns the runs that failed."""
-        work = dict.fromkeys((cell.words, seed) for seed in seeds for cell in cells)  # cells may share a run
+        """Runs what is not there yet: the short runs, then all cells of one seed before the next seed. Returns the
+        runs that are not completed."""
+        cells = list({cell.words: cell for cell in cells}.values())  # several may share a run
         with ThreadPoolExecutor(self.jobs) as pool:
-            done = pool.map(lambda item: self.one(*item), work)
-            return [folder_name(words) for (words, seed), ended in zip(work, done, strict=True) if not ended]
+            list(pool.map(self.tune, [words for cell in cells for words in self.candidates(cell)]))
+            chosen = {cell.words: self.chosen(cell) for cell in cells}
+            runs = [[*words, self.seed(seed)] for seed in seeds for words in chosen.values() if words]
+            ended = list(pool.map(lambda words: self.start(words, self.place(words)), runs))
+        unchosen = [folder_name(cell) for cell, words in chosen.items() if not words]
+        return unchosen + [folder_name(words) for words, done in zip(runs, ended, strict=True) if not done]
 
-    def one(self, words: Sequence[str], seed: int) -> bool:
-        """A run with its setting chosen. Returns whether it is completed."""
-        if self.table.tune:
-            for candidate in self.candidates(words):
-                self.start([*candidate, *self.table.tune["words"]], self.place(["tune", *candidate]))
-        chosen = self.chosen(words)
-        return chosen is not None and self.start([*chosen, self.seed(seed)])
-
-    def start(self, words: Sequence[str], folder: Path | None = None) -> bool:
-        folder = folder or self.place(words)
-        there = results(folder) is not None
-        ended = there or run([*words, *self.extra], folder, quiet=self.jobs > 1) is not None
-        if not there:
-            print(f"{folder}: {'completed' if ended else 'not completed'}", flush=True)
+    def start(self, words: Sequence[str], folder: Path) -> bool:
+        """Whether the run is completed in the end."""
+        if results(folder) is not None:
+            return True
+        ended = run([*words, *self.extra], folder, quiet=self.jobs > 1) is not None
+        print(f"{folder}: {'completed' if ended else 'failed, or another process is at it'}", flush=True)
         return ended
 
-    def candidates(self, words: Sequence[str]) -> list[list[str]]:
+    def candidates(self, cell: Cell) -> list[list[str]]:
+        """The words of a cell with each value of the setting that is chosen for it; none where none is."""
         tune = self.table.tune
-        return [[*words, f"{tune['setting']}={value}"] for value in tune["values"]] if tune else [list(words)]
+        if tune is None or cell.row not in tune["rows"]:
+            return []
+        return [[*cell.words, f"{tune['setting']}={value}"] for value in tune["values"]]
 
-    def chosen(self, words: Sequence[str]) -> list[str] | None:
-        """The words of a cell and the setting that its short runs chose; None where one of them is missing."""
-        candidates = self.candidates(words)
-        if self.table.tune is None:
-            return candidates[0]
-        bounds = [bound for bound in self.tried(words) if bound is not None]
-        return candidates[bounds.index(min(bounds))] if len(bounds) == len(candidates) else None
+    def tune(self, words: Sequence[str]) -> None:
+        """A short run."""
+        assert self.table.tune
+        self.start([*words, *self.table.tune["words"]], self.place(["tune", *words]))
 
-    def tried(self, words: Sequence[str]) -> list[float | None]:
+    def tried(self, cell: Cell) -> list[float | None]:
         """The lowest val/nelbo of each short run."""
-        folders = [self.place(["tune", *candidate]) for candidate in self.candidates(words)]
+        folders = [self.place(["tune", *words]) for words in self.candidates(cell)]
         return [min(logged(folder, "val/nelbo")) if results(folder) else None for folder in folders]
 
-    def tuning(self, cell: Cell) -> dict[str, Any]:
-        tune: Any = self.table.tune
-        return {"setting": tune["setting"], "val/nelbo": dict(zip(tune["values"], self.tried(cell.words), strict=True))}
+    def chosen(self, cell: Cell) -> list[str] | None:
+        """The words of a cell and what its short runs chose; None where one of them is missing."""
+        candidates = self.candidates(cell)
+        bounds = [bound for bound in self.tried(cell) if bound is not None]
+        if not candidates:
+            return list(cell.words)
+        return candidates[bounds.index(min(bounds))] if len(bounds) == len(candidates) else None
 
     def place(self, words: Sequence[str]) -> Path:
         return self.folder / folder_name([*words, *self.extra])
@@ -91,7 +92,7 @@ class Reproduction:
 
     def found(self, cell: Cell, seed: int) -> dict[str, Any] | None:
         """What a cell's run came to, with its settings."""
-        chosen = self.chosen(cell.words)
+        chosen = self.chosen(cell)
         words = [*(chosen or ()), self.seed(seed)]
         done = results(self.place(words)) if chosen else None
         if done is None:
@@ -108,7 +109,7 @@ class Reproduction:
             "metric": cell.metric,
             "published": cell.published,
             "command": ["train.py", *words, *self.extra],
-            **({"tuned": self.tuning(cell)} if self.table.tune else {}),
+            "tried": {words[-1]: bound for words, bound in zip(self.candidates(cell), self.tried(cell), strict=True)},
             "metrics": metrics,
             **{name: done[name] for name in kept},
         }
@@ -136,9 +137,10 @@ def reproduce(arguments: argparse.Namespace) -> None:
     runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs)
     failed = runs.train(cells, seeds) if arguments.jobs else []
     found = [row for cell in table for seed in sorted({*values, *seeds}) if (row := runs.found(cell, seed))]
-    if not found:
-        raise UserError(f"{runs.folder} has no completed run")
-    report(table, found, arguments.output)
+    if found:
+        report(table, found, arguments.output)
+    elif not failed:
+        raise UserError(f"{runs.folder} has no completed run of {table.name}")
     if failed:
         raise UserError(f"not completed, {len(failed)}: {', '.join(failed)}")
 
