@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install demo test test-slow benchmark lint audit clean
+.PHONY: install demo test test-slow reproduce benchmark lint audit clean
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
@@ -23,6 +23,9 @@ test: install           ## the tests, in under 8 minutes on two cores
 
 test-slow: install      ## the long ones: whole runs, distributed training, the wheel
 	$(BIN)/python -m pytest -n 2 -m slow
+
+reproduce: install      ## Table 1 of Jang et al. on MNIST, 28 cells, two at a time: hours
+	$(BIN)/python scripts/reproduce.py jang_table1 --jobs 2
 
 benchmark: install      ## how fast a step is, against loops by hand; needs MNIST
 	$(BIN)/python scripts/benchmark.py

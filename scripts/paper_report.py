@@ -22,25 +22,23 @@ def markdown(table: PaperTable, found: Sequence[dict[str, Any]]) -> str:
     for row in table.rows:
         shown = [text(cells[row, column], by_cell.get((row, column), [])) for column in table.columns]
         lines.append(f"| {row} | {' | '.join(shown)} |")
-    missing = [cell.name for key, cell in cells.items() if key not in by_cell]
-    remarks = [*table.remarks, *([f"Not run: {'; '.join(missing)}."] if missing else [])]
-    return "\n".join([*lines, "", legend(found), *remarks, ""])
+    return "\n".join([*lines, "", " ".join([legend(found), *table.remarks]), ""])
 
 
 def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
     """Ours, bold where it is at least as good as the paper's, which follows in brackets with the gap if not."""
     scale = 100 if cell.percent else 1
-    paper = "–" if cell.published is None else f"{cell.published * scale:.1f}"
+    paper = "" if cell.published is None else f" ({cell.published * scale:.1f})"
     if not found:
-        return f"not run ({paper})"
+        return f"–{paper}"
     values = [result["value"] * scale for result in found]
     ours = f"{mean(values):.1f}" + (f" ± {stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else "")
     if cell.published is None:
         return ours
     gap = mean(values) - cell.published * scale
     if round(-gap if cell.percent else gap, 1) <= 0:
-        return f"**{ours}** ({paper})"
-    return f"{ours} ({paper}; {gap:+.1f})"
+        return f"**{ours}**{paper}"
+    return f"{ours}{paper[:-1]}; {gap:+.1f})"
 
 
 def legend(found: Sequence[dict[str, Any]]) -> str:
@@ -50,7 +48,7 @@ def legend(found: Sequence[dict[str, Any]]) -> str:
     seeds = sorted({result["seed"] for result in found})
     mode = sorted({f"{result['data']['name']}, {result['data']['binarization']}" for result in found})
     return (
-        f"Ours (the paper's); bold: at least as good; otherwise the gap. {'; '.join(mode)}; all test images; "
-        f"m = {', '.join(map(str, samples))}; epochs: {', '.join(map(str, epochs))}; seeds: "
+        "Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. "
+        f"{'; '.join(mode)}; all test images; m = {', '.join(map(str, samples))}; epochs: {', '.join(map(str, epochs))}; seeds: "
         f"{', '.join(map(str, seeds))}; with several, mean ± standard error."
     )
