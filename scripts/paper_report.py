@@ -1,6 +1,6 @@
 """A reproduced table as JSON, with all that its numbers come from, and as Markdown, beside the paper's numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -43,12 +43,13 @@ def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
 
 def legend(found: Sequence[dict[str, Any]]) -> str:
     """What the numbers have in common."""
-    samples = sorted({result["eval_samples"] for result in found})
-    epochs = sorted({result["epochs"] for result in found})
-    seeds = sorted({result["seed"] for result in found})
-    mode = sorted({f"{result['data']['name']}, {result['data']['binarization']}" for result in found})
+    samples, epochs, seeds = (listed(result[key] for result in found) for key in ("eval_samples", "epochs", "seed"))
+    data = listed(f"{result['data']['name']} ({result['data']['binarization']})" for result in found)
     return (
-        "Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. "
-        f"{'; '.join(mode)}; all test images; m = {', '.join(map(str, samples))}; epochs: {', '.join(map(str, epochs))}; seeds: "
-        f"{', '.join(map(str, seeds))}; with several, mean ± standard error."
+        f"Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. {data}; all test images; "
+        f"m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± standard error."
     )
+
+
+def listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, sorted(set(values))))
