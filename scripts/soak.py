@@ -4,9 +4,10 @@
     python scripts/soak.py --kills 10 --seed 3 experiment=ssl_digits latent=rloo
 
 Each kill is SIGKILL or SIGTERM, drawn at random, and so is its moment: while the process starts or restores, at any
-time in training, or while a checkpoint is being written, as its .partial file tells; the first is while it starts. Then
-the run is resumed, as a user would, with `resume=RUN`. At the end its weights, optimiser and noise must be those of the undisturbed run bit for bit, metrics.csv must have its rows, none missing and
-none twice, and results.json its metrics. Ends with exit code 1 where they differ.
+time in training, or while a checkpoint is being written, as its .partial file tells; the first is while it starts.
+Then the run is resumed, as a user would, with `resume=RUN`. At the end its weights, optimiser and noise must be those
+of the undisturbed run bit for bit, metrics.csv must have its rows, none missing and none twice, and results.json its
+metrics. Ends with exit code 1 where they differ.
 """
 
 import argparse

@@ -55,6 +55,8 @@ def train(
     output = Path(config.paths.output_dir)
     checkpoints = Path(OmegaConf.select(config, "callbacks.checkpoint.dirpath") or output / "checkpoints")
     best = checkpoints / "best.ckpt"
+    if not config.resume and checkpoints != output / "checkpoints" and any(checkpoints.glob("*.ckpt")):
+        raise UserError(f"callbacks.checkpoint.dirpath = {checkpoints} holds checkpoints already; name another folder")
     resumed = last_checkpoint(Path(config.resume), checkpoints) if config.resume else None
     if resumed:
         load_weights(resumed, model)
@@ -66,6 +68,7 @@ def train(
     warn_of_unused(given, config)
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # before any are shared out
+    output.mkdir(parents=True, exist_ok=True)
     with ending(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
         model.take_steps(config.steps_per_loop, trainer)

@@ -235,6 +235,11 @@ def test_checkpoints_in_another_folder_are_tested_and_gone_on_from(command, stra
     assert not (run / "checkpoints").exists()
     assert results(run)["metrics"] == results(straight)["metrics"]
     assert same_bits(*(weights(folder / "last.ckpt") for folder in (straight / "checkpoints", other)))
+    before = snapshot(other)
+    outcome = command("train", *words)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1), outcome.err
+    assert f"callbacks.checkpoint.dirpath = {other} holds checkpoints already" in outcome.err
+    assert snapshot(other) == before
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
