@@ -22,7 +22,7 @@ def main() -> None:
     unknown = [dependency["name"] for dependency in dependencies if "vulns" not in dependency]
     if not checked:
         print(
-            f"not audited: of {len(unknown)} packages none could be looked up; this needs a network with pypi.org",
+            f"not audited: of {len(unknown)} packages none could be looked up; this needs the public package index",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -25,9 +25,9 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from discrete_latents.affine import Affine
+from discrete_latents.building import build_data, build_model
 from discrete_latents.launch import CONFIGS
 from discrete_latents.models import CategoricalVAE
-from discrete_latents.training import build_data, build_model
 
 BATCH = 500
 

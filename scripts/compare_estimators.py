@@ -28,8 +28,8 @@ from measuring import timed_step, write_report
 from omegaconf import DictConfig
 from running import run
 
+from discrete_latents.building import build_data, build_model
 from discrete_latents.models.latent_model import Batch, LatentModel
-from discrete_latents.training import build_data, build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 BERNOULLI = ["model.num_latents=200", "model.num_classes=2"]
