@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from compare_estimators import ROOT, cells, relative_times
+from compare_estimators import ROOT, cells, step_times
 
 
 def main() -> None:
@@ -19,9 +19,9 @@ def main() -> None:
     arguments = parser.parse_args()
     names = sorted(path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml"))
     how = {"experiment": "vae_mnist", "epochs": 1, "seed": 0, "overrides": [f"paths.data_dir={arguments.data}"]}
-    times = relative_times(cells(arguments.latents or names), argparse.Namespace(repeats=arguments.repeats, **how))
+    times = step_times(cells(arguments.latents or names), argparse.Namespace(repeats=arguments.repeats, **how))
     rows: dict[str, dict[str, float]] = {}
-    for (model, latent), ratio in times.items():
+    for (model, latent), (_, ratio) in times.items():
         rows.setdefault(latent, {})[model] = ratio
     arguments.path.write_text(json.dumps(rows))
 
