@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,10 @@ def run(words: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, An
     folder.parent.mkdir(parents=True, exist_ok=True)
     with held(folder.with_name(f"{folder.name}.lock")) as mine:
         if mine and results(folder) is None:
-            started = (folder / "checkpoints" / "last.ckpt").is_file()
-            where = [f"resume={folder}"] if started else [*words, f"hydra.run.dir={folder}"]
+            where = [f"resume={folder}"]
+            if not (folder / "checkpoints" / "last.ckpt").is_file():
+                shutil.rmtree(folder, ignore_errors=True)  # stopped or failed before there was anything to go on from
+                where = [*words, f"hydra.run.dir={folder}"]
             environment = os.environ | ({"OMP_NUM_THREADS": "1"} if quiet else {})
             with folder.with_name(f"{folder.name}.log").open("a") if quiet else nullcontext() as log:
                 subprocess.run([sys.executable, str(TRAIN), *where], stdout=log, stderr=log, env=environment)
