@@ -1,6 +1,6 @@
 """What marginalising the class costs against one Gumbel sample, by the number of classes (Jang et al. 2017, Figure 5).
 
-    python scripts/class_scaling.py                     # writes results/class_scaling.json, .md and .png
+    python scripts/class_scaling.py                     # writes results/jang_figure5.json, .md and .png
     python scripts/class_scaling.py --classes 10 100 --repeats 5
 
 One whole training step (forward, backward, Adam) of the semi-supervised model on a batch of unlabelled images, for
@@ -91,15 +91,13 @@ def figure(rows: list[dict[str, float]], path: Path) -> None:
     plt.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def measure_all(
-    output: Path, name: str, classes: Sequence[int] = CLASSES, batch_size: int = 100, repeats: int = 15
-) -> None:
-    """Measures, and writes OUTPUT/NAME.json, .md and .png."""
+def measure_all(output: Path, classes: Sequence[int] = CLASSES, batch_size: int = 100, repeats: int = 15) -> None:
+    """Measures, and writes jang_figure5.json, .md and .png into a folder."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     rows = [measure(count, batch_size, repeats) for count in classes]
     data = {"batch_size": batch_size, "rows": rows}
-    write_report(output, name, data, table(rows), lambda path: figure(rows, path))
+    write_report(output, "jang_figure5", data, table(rows), lambda path: figure(rows, path))
 
 
 def main() -> None:
@@ -109,7 +107,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--output", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    measure_all(arguments.output, "class_scaling", arguments.classes, arguments.batch_size, arguments.repeats)
+    measure_all(arguments.output, arguments.classes, arguments.batch_size, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of train.py")
     arguments = parser.parse_intermixed_args()
     if arguments.table == FIGURE5:
-        class_scaling.measure_all(arguments.output, FIGURE5)
+        class_scaling.measure_all(arguments.output)
         return
     try:
         reproduce(arguments)

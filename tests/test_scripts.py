@@ -114,8 +114,8 @@ def test_class_scaling_measures_every_number_of_classes(tmp_path: Path):
     small = ["--batch-size", "20", "--repeats", "3", "--output", str(tmp_path)]
     done = subprocess.run([*command, *small], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    few, many = json.loads((tmp_path / "class_scaling.json").read_text())["rows"]
+    few, many = json.loads((tmp_path / "jang_figure5.json").read_text())["rows"]
     assert (few["classes"], many["classes"]) == (2, 30)
     assert many["ratio"] > few["ratio"]  # thirty decodings against one: no matter how busy the machine
-    assert "| 30 |" in (tmp_path / "class_scaling.md").read_text()
-    assert (tmp_path / "class_scaling.png").stat().st_size > 5000
+    assert "| 30 |" in (tmp_path / "jang_figure5.md").read_text()
+    assert (tmp_path / "jang_figure5.png").stat().st_size > 5000
