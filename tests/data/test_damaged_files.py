@@ -216,7 +216,7 @@ def test_a_download_that_is_stopped_is_done_again(mirror, tmp_path, how):
     process = mirror.start(tmp_path)
     assert mirror.stalled.wait(60)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode != 0
     assert not files(tmp_path) & WHOLE
     if how == signal.SIGINT:
