@@ -12,10 +12,9 @@ last tenth.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,7 +25,7 @@ from matplotlib import colormaps
 from matplotlib.ticker import ScalarFormatter
 from measuring import timed_step, write_report
 from omegaconf import DictConfig
-from running import run
+from running import mean_of_last, run
 
 from discrete_latents.building import build_data, build_model
 from discrete_latents.models.latent_model import Batch, LatentModel
@@ -68,9 +67,7 @@ def train(model: str, latent: str, arguments: argparse.Namespace) -> dict[str, A
     done = run(words(model, latent, arguments), folder)
     if done is None:
         return None
-    with (folder / "metrics.csv").open() as file:
-        variances = [float(row["gradient/variance"]) for row in csv.DictReader(file) if row["gradient/variance"]]
-    return done | {"gradient_variance": mean(variances[-max(1, len(variances) // 10) :])}
+    return done | {"gradient_variance": mean_of_last(folder, "gradient/variance", parts=10)}
 
 
 class Step:

@@ -11,19 +11,17 @@ logs/reproduce/TABLE is not repeated, a stopped one is continued, and several ca
 """
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import class_scaling
 from paper_report import report
 from paper_tables import Cell, PaperTable, folder_name, names, read
-from running import results, run
+from running import logged, mean_of_last, results, run
 
 from discrete_latents.errors import UserError
 
@@ -99,7 +97,7 @@ class Reproduction:
             return None
         metrics = done["metrics"]
         if cell.metric == "train/nelbo":  # of hard samples, what is trained on: the mean over the last epoch
-            metrics = metrics | {cell.metric: last_epoch(self.place(words), "train/nelbo", done["epochs"])}
+            metrics = metrics | {cell.metric: mean_of_last(self.place(words), cell.metric, done["epochs"])}
         kept = ("eval_samples", "epochs", "steps", "seconds", "parameters", "data", "versions", "git")
         return {
             "row": cell.row,
@@ -113,17 +111,6 @@ class Reproduction:
             "metrics": metrics,
             **{name: done[name] for name in kept},
         }
-
-
-def logged(folder: Path, name: str) -> list[float]:
-    """The values of a metric in metrics.csv."""
-    with (folder / "metrics.csv").open() as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
-
-
-def last_epoch(folder: Path, name: str, epochs: int) -> float:
-    values = logged(folder, name)
-    return mean(values[-max(1, len(values) // epochs) :])
 
 
 def reproduce(arguments: argparse.Namespace) -> None:

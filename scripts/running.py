@@ -1,5 +1,6 @@
 """Runs of train.py that a script starts: each in a process of its own, not repeated once completed."""
 
+import csv
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -37,6 +39,18 @@ def run(words: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, An
             with folder.with_name(f"{folder.name}.log").open("a") if quiet else nullcontext() as log:
                 subprocess.run([sys.executable, str(TRAIN), *where], stdout=log, stderr=log, env=environment)
     return results(folder)
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    """The values of a metric in a run's metrics.csv."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def mean_of_last(folder: Path, name: str, parts: int) -> float:
+    """The mean of a metric over the last of so many parts of a run."""
+    values = logged(folder, name)
+    return mean(values[-max(1, len(values) // parts) :])
 
 
 @contextmanager
