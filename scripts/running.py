@@ -1,17 +1,18 @@
 """Runs of train.py that a script starts: each in a process of its own, not repeated once completed."""
 
 import csv
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
@@ -29,8 +30,8 @@ def run(words: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, An
     None where it failed, or another process is at it. quiet: what it prints goes to FOLDER.log, and it has one thread.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with held(folder.with_name(f"{folder.name}.lock")) as mine:
-        if mine and results(folder) is None:
+    with suppress(Timeout), FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
+        if results(folder) is None:
             where = [f"resume={folder}"]
             if not (folder / "checkpoints" / "last.ckpt").is_file():
                 shutil.rmtree(folder, ignore_errors=True)  # stopped or failed before there was anything to go on from
@@ -51,15 +52,3 @@ def mean_of_last(folder: Path, name: str, parts: int) -> float:
     """The mean of a metric over the last of so many parts of a run."""
     values = logged(folder, name)
     return mean(values[-max(1, len(values) // parts) :])
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Whether this process alone has a lock file, which the end of any process frees."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
