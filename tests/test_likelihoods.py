@@ -14,6 +14,17 @@ BOTH = pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian(0.4)], ids=[
 IMAGE = (2, 4, 3)
 
 
+@pytest.fixture(params=[True, False], ids=["with gradient", "without"])
+def gradient(request):
+    """Bernoulli sums in another way where no gradient is asked for."""
+    with torch.set_grad_enabled(request.param):
+        yield
+
+
+WAYS = pytest.mark.usefixtures("gradient")
+
+
+@WAYS
 @SAMPLES
 def test_bernoulli_is_the_sum_over_pixels_of_torchs(samples):
     x = torch.rand(5, *IMAGE).round()
@@ -32,6 +43,7 @@ def test_gaussian_is_the_sum_over_pixels_of_torchs(samples):
     torch.testing.assert_close(Gaussian(0.4).log_prob(x, output), expected)
 
 
+@WAYS
 @BOTH
 def test_images_without_channels_or_height_are_summed_over_too(likelihood):
     x, output = torch.rand(5, 24).round(), torch.randn(3, 5, 24)
@@ -39,18 +51,30 @@ def test_images_without_channels_or_height_are_summed_over_too(likelihood):
     torch.testing.assert_close(likelihood.log_prob(x, output), as_image)
 
 
+@WAYS
+@pytest.mark.parametrize("pixels", [1, 17, 784])
+@pytest.mark.parametrize("images", [0, 1, 5])
+def test_any_number_of_pixels_and_of_images(pixels, images):
+    x, output = torch.rand(images, pixels).round(), 9 * torch.randn(3, images, pixels)
+    expected = TorchBernoulli(logits=output.double()).log_prob(x.double()).sum(-1)
+    torch.testing.assert_close(Bernoulli().log_prob(x, output).double(), expected, rtol=1e-6, atol=1e-5)
+
+
+@WAYS
 def test_grey_pixels_give_the_cross_entropy():
     x, probability = torch.rand(5, *IMAGE), torch.rand(5, *IMAGE) * 0.98 + 0.01
     expected = (x * probability.log() + (1 - x) * (1 - probability).log()).sum((1, 2, 3))
     torch.testing.assert_close(Bernoulli().log_prob(x, torch.logit(probability)), expected)
 
 
+@WAYS
 def test_bernoulli_stays_finite_at_extreme_outputs():
     output = torch.full((1, *IMAGE), 500.0)
     assert Bernoulli().log_prob(torch.ones(1, *IMAGE), output).item() == 0
     assert Bernoulli().log_prob(torch.zeros(1, *IMAGE), output).item() == -500 * math.prod(IMAGE)
 
 
+@WAYS
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_outputs_are_computed_in_float32(likelihood, dtype):
@@ -60,6 +84,7 @@ def test_half_precision_outputs_are_computed_in_float32(likelihood, dtype):
     assert torch.equal(value, likelihood.log_prob(x, output.float()))
 
 
+@WAYS
 @pytest.mark.parametrize(
     ("likelihood", "expected"),
     [
