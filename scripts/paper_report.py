@@ -1,6 +1,6 @@
 """A reproduced table as JSON, with all that its numbers come from, and as Markdown, beside the paper's numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,7 +22,7 @@ def markdown(table: PaperTable, found: Sequence[dict[str, Any]]) -> str:
     for row in table.rows:
         shown = [text(cells[row, column], by_cell.get((row, column), [])) for column in table.columns]
         lines.append(f"| {row} | {' | '.join(shown)} |")
-    return "\n".join([*lines, "", " ".join([legend(found), *table.remarks]), ""])
+    return "\n".join([*lines, "", " ".join([legend(by_cell.values()), *table.remarks]), ""])
 
 
 def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
@@ -41,9 +41,12 @@ def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
     return f"{ours}{paper[:-1]}; {gap:+.1f})"
 
 
-def legend(found: Sequence[dict[str, Any]]) -> str:
+def legend(cells: Collection[Sequence[dict[str, Any]]]) -> str:
     """What the numbers have in common."""
+    found = [result for cell in cells for result in cell]
     samples, epochs, seeds = (listed(result[key] for result in found) for key in ("eval_samples", "epochs", "seed"))
+    if len({tuple(result["seed"] for result in cell) for cell in cells}) > 1:
+        seeds += ", not all of them in every cell"
     data = listed(f"{result['data']['name']} ({result['data']['binarization']})" for result in found)
     return (
         f"Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. {data}; all test images; "

@@ -72,6 +72,14 @@ def test_ours_is_bold_where_it_is_as_good_and_has_its_gap_where_not(script: Call
     assert text(share, [{"value": 0.90}]) == "90.0 (92.6; -2.6)"
 
 
+def test_a_table_says_where_not_every_cell_has_all_seeds(script: Callable[[str], Any]):
+    legend = script("paper_report").legend
+    about = {"eval_samples": 10, "epochs": 5, "data": {"name": "digits", "binarization": "fixed"}}
+    first, second = about | {"seed": 0}, about | {"seed": 1}
+    assert "seeds: 0, 1; with several" in legend([[first, second], [first, second]])
+    assert "seeds: 0, 1, not all of them in every cell; with several" in legend([[first, second], [first]])
+
+
 def test_a_run_that_another_process_is_at_is_left_to_it(script: Callable[[str], Any], tmp_path: Path):
     running = script("running")
     with FileLock(tmp_path / "run.lock"):
