@@ -16,7 +16,7 @@ IMAGE = (2, 4, 3)
 
 @pytest.fixture(params=[True, False], ids=["with gradient", "without"])
 def gradient(request):
-    """Bernoulli sums in another way where no gradient is asked for."""
+    """On a CPU, Bernoulli sums in another way where no gradient is asked for."""
     with torch.set_grad_enabled(request.param):
         yield
 

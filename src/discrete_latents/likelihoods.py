@@ -37,7 +37,7 @@ class Bernoulli(Likelihood):
     cross-entropy, not a density."""
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or output.device.type != "cpu":
             return super().log_prob(x, output)
         # What a bound of many samples spends its time on besides the networks: a sample at a time, which a cache holds.
         x, output = x.flatten(1), at_least_float32(output).flatten(1 - x.dim())
