@@ -20,6 +20,7 @@ def pair(inputs: int, outputs: int, bias: bool = True) -> tuple[Affine, nn.Linea
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the products that go through oneDNN, so that no test compares torch with itself."""
+    monkeypatch.setattr(affine, "FASTER", affine.AVAILABLE)
     calls = []
     apply = affine.Product.apply
 
@@ -90,3 +91,11 @@ def test_it_is_saved_as_a_linear_layer():
     layer, reference = pair(3, 2)
     assert isinstance(layer, nn.Linear)
     assert layer.state_dict().keys() == reference.state_dict().keys()
+
+
+def test_where_torchs_own_product_is_the_faster_one_it_is_taken(products, monkeypatch):
+    monkeypatch.setattr(affine, "FASTER", False)
+    layer, _ = pair(30, 20)
+    x = torch.randn(5, 30)
+    assert torch.equal(layer(x), nn.functional.linear(x, *layer.parameters()))
+    assert not products
