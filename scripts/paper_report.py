@@ -1,5 +1,6 @@
 """A reproduced table as JSON, with all that its numbers come from, and as Markdown, beside the paper's numbers."""
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -9,12 +10,42 @@ from measuring import write_report
 from paper_tables import Cell, PaperTable
 
 
-def report(table: PaperTable, found: Sequence[dict[str, Any]], folder: Path) -> None:
+Result = dict[str, Any]
+
+
+def report(table: PaperTable, found: Sequence[Result], folder: Path) -> None:
     write_report(folder, table.name, list(found), markdown(table, found))
 
 
-def markdown(table: PaperTable, found: Sequence[dict[str, Any]]) -> str:
-    by_cell: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> list[Result]:
+    """The results found and those reported before, whose runs are on another machine, in the order of the table. In a
+    cell that has new ones, only those of the same settings are kept: a mean is of runs that differ in the seed alone."""
+    path = folder / f"{table.name}.json"
+    earlier: list[Result] = json.loads(path.read_text()) if path.is_file() else []
+    new = {place(result): settings(table, result) for result in found}
+    seen = {(*place(result), result["seed"]) for result in found}
+    kept = [
+        result
+        for result in earlier
+        if (*place(result), result["seed"]) not in seen
+        and new.get(place(result)) in (None, settings(table, result))
+    ]
+    order = {(cell.row, cell.column): index for index, cell in enumerate(table)}
+    together = [result for result in [*found, *kept] if place(result) in order]
+    return sorted(together, key=lambda result: (order[place(result)], result["seed"]))
+
+
+def place(result: Result) -> tuple[str, str]:
+    return result["row"], result["column"]
+
+
+def settings(table: PaperTable, result: Result) -> set[str]:
+    """Of a result's run, but for its seed."""
+    return {word for word in result["command"] if word.partition("=")[0] not in table.seeds}
+
+
+def markdown(table: PaperTable, found: Sequence[Result]) -> str:
+    by_cell: dict[tuple[str, str], list[Result]] = {}
     for result in found:
         by_cell.setdefault((result["row"], result["column"]), []).append(result)
     cells = {(cell.row, cell.column): cell for cell in table}
@@ -25,7 +56,7 @@ def markdown(table: PaperTable, found: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", " ".join([legend(by_cell.values()), *table.remarks]), ""])
 
 
-def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
+def text(cell: Cell, found: Sequence[Result]) -> str:
     """Ours, bold where it is at least as good as the paper's, which follows in brackets with the gap if not."""
     scale = 100 if cell.percent else 1
     paper = "" if cell.published is None else f" ({cell.published * scale:.1f})"
@@ -41,7 +72,7 @@ def text(cell: Cell, found: Sequence[dict[str, Any]]) -> str:
     return f"{ours}{paper[:-1]}; {gap:+.1f})"
 
 
-def legend(cells: Collection[Sequence[dict[str, Any]]]) -> str:
+def legend(cells: Collection[Sequence[Result]]) -> str:
     """What the numbers have in common."""
     found = [result for cell in cells for result in cell]
     samples, epochs, seeds = (listed(result[key] for result in found) for key in ("eval_samples", "epochs", "seed"))

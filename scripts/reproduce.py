@@ -5,9 +5,10 @@
     python scripts/reproduce.py jang_table1 trainer=gpu                    # settings of train.py, for all runs
     python scripts/reproduce.py jang_table1 --jobs 0                       # the tables of what is there, nothing run
 
-Writes results/TABLE.json and TABLE.md. The tables are in scripts/tables, their experiments in configs/experiment/paper.
-Where a table says so, a setting is first chosen by short runs on validation images. A completed run in
-logs/reproduce/TABLE is not repeated, a stopped one is continued, and several calls at once share the work.
+Writes results/TABLE.json and TABLE.md, and leaves in them what runs on other machines came to. The tables are in
+scripts/tables, their experiments in configs/experiment/paper. Where a table says so, a setting is first chosen by short
+runs on validation images. A completed run in logs/reproduce/TABLE is not repeated, a stopped one is continued, and
+several calls at once share the work.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import class_scaling
-from paper_report import report
+from paper_report import report, with_earlier
 from paper_tables import Cell, PaperTable, folder_name, names, read
 from running import logged, mean_of_last, results, run
 
@@ -124,7 +125,7 @@ def reproduce(arguments: argparse.Namespace) -> None:
     runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs)
     failed = runs.train(cells, seeds) if arguments.jobs else []
     found = [row for cell in table for seed in sorted({*values, *seeds}) if (row := runs.found(cell, seed))]
-    if found:
+    if found := with_earlier(table, found, arguments.output):
         report(table, found, arguments.output)
     elif not failed:
         raise UserError(f"{runs.folder} has no completed run of {table.name}")

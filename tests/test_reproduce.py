@@ -80,6 +80,21 @@ def test_a_table_says_where_not_every_cell_has_all_seeds(script: Callable[[str],
     assert "seeds: 0, 1, not all of them in every cell; with several" in legend([[first, second], [first]])
 
 
+def test_what_other_machines_came_to_stays_in_the_report(script: Callable[[str], Any], tmp_path: Path):
+    report, table = script("paper_report"), script("paper_tables").PaperTable(name="small", **DIGITS)
+
+    def result(row: str, seed: int, value: float, *words: str) -> dict[str, Any]:
+        return {"row": row, "column": "nll", "seed": seed, "value": value, "command": ["train.py", *words, f"seed={seed}"]}
+
+    earlier = [result("GS", 0, 1.0), result("GS", 1, 2.0), result("ST", 1, 3.0, "a=1"), result("gone", 0, 4.0)]
+    (tmp_path / "small.json").write_text(json.dumps(earlier))
+    assert report.with_earlier(table, [], tmp_path) == earlier[:3]
+    again, other = result("GS", 1, 5.0), result("ST", 0, 6.0, "a=2")
+    # Not the mean of runs with different settings.
+    assert report.with_earlier(table, [other, again], tmp_path) == [earlier[0], again, other]
+    assert report.with_earlier(table, [again], tmp_path / "elsewhere") == [again]
+
+
 def test_a_run_that_another_process_is_at_is_left_to_it(script: Callable[[str], Any], tmp_path: Path):
     running = script("running")
     with FileLock(tmp_path / "run.lock"):
