@@ -82,7 +82,13 @@ def machine() -> dict[str, Any]:
     """What the figures depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"cpu": cpu, "cores": os.cpu_count(), "torch": str(torch.__version__), "python": platform.python_version()}
+    return {
+        "cpu": cpu,  # a virtual one may go by its maker's name alone
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from measuring import write_report
 from paper_tables import Cell, PaperTable
 
-
 Result = dict[str, Any]
 
 
@@ -27,8 +26,7 @@ def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> li
     kept = [
         result
         for result in earlier
-        if (*place(result), result["seed"]) not in seen
-        and new.get(place(result)) in (None, settings(table, result))
+        if (*place(result), result["seed"]) not in seen and new.get(place(result)) in (None, settings(table, result))
     ]
     order = {(cell.row, cell.column): index for index, cell in enumerate(table)}
     together = [result for result in [*found, *kept] if place(result) in order]

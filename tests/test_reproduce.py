@@ -84,7 +84,13 @@ def test_what_other_machines_came_to_stays_in_the_report(script: Callable[[str],
     report, table = script("paper_report"), script("paper_tables").PaperTable(name="small", **DIGITS)
 
     def result(row: str, seed: int, value: float, *words: str) -> dict[str, Any]:
-        return {"row": row, "column": "nll", "seed": seed, "value": value, "command": ["train.py", *words, f"seed={seed}"]}
+        return {
+            "row": row,
+            "column": "nll",
+            "seed": seed,
+            "value": value,
+            "command": ["train.py", *words, f"seed={seed}"],
+        }
 
     earlier = [result("GS", 0, 1.0), result("GS", 1, 2.0), result("ST", 1, 3.0, "a=1"), result("gone", 0, 4.0)]
     (tmp_path / "small.json").write_text(json.dumps(earlier))
