@@ -18,7 +18,7 @@ def report(table: PaperTable, found: Sequence[Result], folder: Path) -> None:
 
 def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> list[Result]:
     """The results found and those reported before, whose runs are on another machine, in the order of the table. In a
-    cell that has new ones, only those of the same settings are kept: a mean is of runs that differ in the seed alone."""
+    cell that has new ones, only those of the same settings are kept: a mean is of runs that differ in the seed."""
     path = folder / f"{table.name}.json"
     earlier: list[Result] = json.loads(path.read_text()) if path.is_file() else []
     new = {place(result): settings(table, result) for result in found}

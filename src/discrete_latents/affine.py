@@ -12,8 +12,8 @@ from torch.autograd import Function
 class Affine(nn.Linear):
     """`torch.nn.Linear`, in float32 on AMD processors with AVX-512 by oneDNN's matrix products.
 
-    For those, torch itself takes MKL, which leaves half of such a processor unused: the products of a training step of a
-    784-512-256 autoencoder take 3.4 ms instead of 6.0, with the same results up to the order of additions. Everywhere
+    For those, torch itself takes MKL, which leaves half of such a processor unused: the products of a training step of
+    a 784-512-256 autoencoder take 3.4 ms instead of 6.0, with the same results up to the order of additions. Everywhere
     else (other processors, a GPU, other precisions) it is `torch.nn.Linear`.
     """
 
