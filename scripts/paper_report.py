@@ -21,20 +21,25 @@ def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> li
     cell that has new ones, only those of the same settings are kept: a mean is of runs that differ in the seed."""
     path = folder / f"{table.name}.json"
     earlier: list[Result] = json.loads(path.read_text()) if path.is_file() else []
-    new = {place(result): settings(table, result) for result in found}
-    seen = {(*place(result), result["seed"]) for result in found}
-    kept = [
-        result
-        for result in earlier
-        if (*place(result), result["seed"]) not in seen and new.get(place(result)) in (None, settings(table, result))
-    ]
-    order = {(cell.row, cell.column): index for index, cell in enumerate(table)}
-    together = [result for result in [*found, *kept] if place(result) in order]
-    return sorted(together, key=lambda result: (order[place(result)], result["seed"]))
+    new, before = by_cell(found), by_cell(earlier)
+    together: list[Result] = []
+    for cell in table:
+        own = new.get((cell.row, cell.column), [])
+        seeds = {result["seed"] for result in own}
+        kept = [
+            result
+            for result in before.get((cell.row, cell.column), [])
+            if result["seed"] not in seeds and (not own or settings(table, result) == settings(table, own[0]))
+        ]
+        together += sorted([*own, *kept], key=lambda result: result["seed"])
+    return together
 
 
-def place(result: Result) -> tuple[str, str]:
-    return result["row"], result["column"]
+def by_cell(found: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    cells: dict[tuple[str, str], list[Result]] = {}
+    for result in found:
+        cells.setdefault((result["row"], result["column"]), []).append(result)
+    return cells
 
 
 def settings(table: PaperTable, result: Result) -> set[str]:
@@ -43,15 +48,13 @@ def settings(table: PaperTable, result: Result) -> set[str]:
 
 
 def markdown(table: PaperTable, found: Sequence[Result]) -> str:
-    by_cell: dict[tuple[str, str], list[Result]] = {}
-    for result in found:
-        by_cell.setdefault((result["row"], result["column"]), []).append(result)
+    results = by_cell(found)
     cells = {(cell.row, cell.column): cell for cell in table}
     lines = [table.title, "", f"| | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 1) + "|"]
     for row in table.rows:
-        shown = [text(cells[row, column], by_cell.get((row, column), [])) for column in table.columns]
+        shown = [text(cells[row, column], results.get((row, column), [])) for column in table.columns]
         lines.append(f"| {row} | {' | '.join(shown)} |")
-    return "\n".join([*lines, "", " ".join([legend(by_cell.values()), *table.remarks]), ""])
+    return "\n".join([*lines, "", " ".join([legend(results.values()), *table.remarks]), ""])
 
 
 def text(cell: Cell, found: Sequence[Result]) -> str:
