@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
+import optuna
 import pytest
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
 from filelock import FileLock
@@ -25,7 +26,7 @@ with warnings.catch_warnings():
     from discrete_latents.search.experiment import as_experiment
     from discrete_latents.search.settings import Search, configurations, read
     from discrete_latents.search.space import distributions
-    from discrete_latents.search.study import next_trial, open_study, release
+    from discrete_latents.search.study import fail_dead, next_trial, open_study, release
     from discrete_latents.training import train
 
 OPTIONS = [option for option in group_options()["search"] if option != "default"]
@@ -155,6 +156,26 @@ def test_a_trial_whose_process_was_killed_is_failed_by_the_next_start(tmp_path):
     assert states == [TrialState.FAIL, TrialState.RUNNING]
     assert next_trial(study, described)[0].number == 2
     release(running[1])
+
+
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED])
+def test_a_trial_that_ends_while_the_dead_are_looked_for_stays_what_it_is(tmp_path, monkeypatch, state):
+    described = search(tmp_path, "search.trials=2")
+    study = open_study(described)
+    _, running = next_trial(study, described)
+
+    class EndsFirst(FileLock):
+        """Its trial's own process ends the trial, and lets go of the lock, just before it is asked for."""
+
+        def acquire(self, *arguments, **named):
+            if Path(self.lock_file).name == "running.lock" and running.is_locked:
+                optuna.load_study(study_name="search", storage=study._storage).tell(0, state=state)
+                running.release()
+            return super().acquire(*arguments, **named)
+
+    monkeypatch.setattr("discrete_latents.search.study.FileLock", EndsFirst)
+    fail_dead(study, tmp_path)
+    assert [trial.state for trial in study.trials] == [state]
 
 
 def test_a_folder_with_another_search_is_refused_and_says_what_differs(tmp_path):

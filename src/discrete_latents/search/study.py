@@ -110,7 +110,9 @@ def fail_dead(study: Study, folder: Path) -> None:
             running.acquire(timeout=0)
         except Timeout:
             continue
-        study.tell(trial.number, state=TrialState.FAIL)
+        # Asked once more: it may have ended since, and its process let go of the lock by itself.
+        if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
         release(running)
 
 
