@@ -9,21 +9,25 @@ class Case:
 
     model: "vae", "structured" (top half to bottom half, 392-(20×10)-(20×10)-392) or "semi_supervised" (M2 without a
     convolution: 100 unlabelled and 50 labelled images a step; the class, and 32 Gaussian styles). encoder, decoder:
-    hidden widths, of both encoders of the last.
+    hidden widths, of both encoders of the last. device: "cpu" or "cuda".
     """
 
     model: str
     encoder: tuple[int, ...] = ()
     decoder: tuple[int, ...] = ()
     batch: int = 100
+    device: str = "cpu"
 
     def settings(self) -> list[str]:
         """Of train.py."""
         words = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
+        words += [f"trainer={TRAINERS[self.device]}"]
         if self.model != "structured":
             words += [f"model.hidden={list(self.encoder)}", f"model.decoder_hidden={list(self.decoder)}"]
         return words
 
+
+TRAINERS = {"cpu": "cpu", "cuda": "gpu"}
 
 EXPERIMENTS = {
     "vae": ["experiment=vae_mnist"],

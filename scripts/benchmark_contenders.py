@@ -96,16 +96,17 @@ MODELS = {"vae": VAE, "structured": Structured, "semi_supervised": SemiSupervise
 def plain(root: str, case: Case) -> Iterator[None]:
     """An eager loop on tensors in memory, default Adam."""
     data = datasets.MNIST(root)
-    images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255)
-    model = MODELS[case.model](case)
+    images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255).to(case.device)
+    labels = data.targets.to(case.device)
+    model = MODELS[case.model](case).to(case.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     while True:
-        for index in torch.randperm(len(images)).split(case.batch):
+        for index in torch.randperm(len(images), device=case.device).split(case.batch):
             yield
             batch = [images[index]]
             if case.model == "semi_supervised":
-                known = torch.randint(100, (LABELLED,))
-                batch += [images[known], data.targets[known]]
+                known = torch.randint(100, (LABELLED,), device=case.device)
+                batch += [images[known], labels[known]]
             loss = model.loss(*batch)["loss"]
             optimizer.zero_grad()
             loss.backward()
@@ -147,8 +148,8 @@ def products(root: str, case: Case) -> Iterator[None]:
     """Forward, and both of the backward products of every layer."""
     product = onednn if sys.argv[1] == "onednn_products" else mm
     operands = [
-        (torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(rows, outputs), slope_goes_on)
-        for rows, inputs, outputs, slope_goes_on in product_shapes(case)
+        (*(torch.randn(shape, device=case.device) for shape in ((m, k), (n, k), (m, n))), slope_goes_on)
+        for m, k, n, slope_goes_on in product_shapes(case)
     ]
     while True:
         yield

@@ -32,7 +32,7 @@ from discrete_latents.models import CategoricalVAE
 BATCH = 500
 
 
-def trained(steps: int, samples: int, data: Path) -> tuple[CategoricalVAE, Tensor]:
+def trained(steps: int, samples: int, data: Path, device: str) -> tuple[CategoricalVAE, Tensor]:
     """The model and the test images."""
     words = [*CASES["512-256"].settings(), f"eval_samples={samples}", f"paths.data_dir={data}", "paths.output_dir=."]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -50,7 +50,7 @@ def trained(steps: int, samples: int, data: Path) -> tuple[CategoricalVAE, Tenso
             done += 1
             if done == steps:
                 break
-    return model.eval(), images.first("test", len(images.pixels["test"]))[0]
+    return model.eval().to(device), images.first("test", len(images.pixels["test"]))[0].to(device)
 
 
 class ByHand:
@@ -87,7 +87,7 @@ def layers_of_torch(network: nn.Module) -> nn.Sequential:
 def linear(layer: Affine) -> nn.Linear:
     made = nn.Linear(layer.in_features, layer.out_features)
     made.load_state_dict(layer.state_dict())
-    return made
+    return made.to(layer.weight.device)
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def same_draws(model: CategoricalVAE, by_hand: ByHand, x: Tensor) -> float:
 
 def timed(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
     started = time.perf_counter()
-    bound = function()
+    bound = function().cpu()
     return time.perf_counter() - started, bound
 
 
@@ -120,12 +120,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=2000, help=f"test images, in batches of at most {BATCH}")
     parser.add_argument("--samples", type=int, default=1000, help="m")
-    parser.add_argument("--steps", type=int, default=1000, help="of training before")
+    parser.add_argument("--steps", type=int, default=1000, help="of training before, on the CPU")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    model, images = trained(arguments.steps, arguments.samples, arguments.data)
+    model, images = trained(arguments.steps, arguments.samples, arguments.data, arguments.device)
     by_hand, m = ByHand(model), arguments.samples
     seconds: dict[str, list[float]] = {"ours": [], "loop": [], "naive": []}
     differences: list[Tensor] = []

@@ -6,10 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 
 class Gate:
-    """Stops before every block of steps until it is told to go on, and says how long the block took, seconds, and the
-    most memory that the process ever had, MiB."""
+    """Stops before every block of steps until it is told to go on, and says how long the block took, seconds, a GPU's
+    work done, and the most memory that the process ever had, MiB: of the GPU, where it uses one."""
 
     def __init__(self) -> None:
         told, tell, self.block = map(int, os.environ["BENCHMARK_GATE"].split())
@@ -19,6 +21,8 @@ class Gate:
 
     def pass_step(self) -> None:
         if self.step % self.block == 0:
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
             said = f"{time.perf_counter() - self.started} {peak_memory()}" if self.step else "ready"
             print(said, file=self.tell, flush=True)
             self.told.readline()
@@ -27,7 +31,9 @@ class Gate:
 
 
 def peak_memory() -> float:
-    """The most resident memory so far, MiB."""
+    """The most memory so far, MiB: what tensors took of a GPU, or else what was resident."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if status.is_file():  # on Linux getrusage counts that of the process that started this one, too
         (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))

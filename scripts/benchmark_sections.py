@@ -32,9 +32,9 @@ def steps(case: Case, names: Sequence[str], steps: int, blocks: int, data: Path,
     return phases
 
 
-def batch_size(size: int, blocks: int, data: Path, folder: Path) -> dict[str, Any]:
-    """Images a second of the 784-512-256 VAE."""
-    case = replace(CASES["512-256"], batch=size)
+def batch_size(case: Case, size: int, blocks: int, data: Path, folder: Path) -> dict[str, Any]:
+    """Images a second of a case with another batch size."""
+    case = replace(case, batch=size)
     block = max(5, BLOCK * 100 // size)
     contenders = {name: Contender(name, case, data, folder, block, NO_PAUSES) for name in ("plain", "ours")}
     with started(contenders):
@@ -81,13 +81,16 @@ def run(command: Sequence[str], log: Path) -> None:
             raise SystemExit(f"error: {Path(command[1]).name} failed: see {log}")
 
 
-def time_to_bound(nats: float, images: int, data: Path, folder: Path, epochs: int = 100) -> dict[str, Any]:
-    """Training `experiment=vae_mnist` as it is until the nll of validation images is at most `nats`."""
+def time_to_bound(
+    nats: float, images: int, words: Sequence[str], data: Path, folder: Path, epochs: int = 100
+) -> dict[str, Any]:
+    """Training `experiment=vae_mnist` as it is, but for `words`, until the nll of validation images is at most
+    `nats`."""
     path = folder / "time_to_bound.json"
     path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     given = {"_target_": "benchmark_callbacks.TimeToBound", "nats": nats, "images": images, "path": path.absolute()}
-    words = ["experiment=vae_mnist", f"paths.data_dir={data}", f"hydra.run.dir={folder}/{time.time_ns()}"]
+    words = ["experiment=vae_mnist", *words, f"paths.data_dir={data}", f"hydra.run.dir={folder}/{time.time_ns()}"]
     words += [
         f"trainer.max_epochs={epochs}",
         "eval_samples=1",

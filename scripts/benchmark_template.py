@@ -7,7 +7,7 @@ from typing import Any
 import benchmark_callbacks
 import lightning.pytorch as pl
 import torch
-from benchmark_cases import Case
+from benchmark_cases import TRAINERS, Case
 from benchmark_contenders import MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -45,7 +45,7 @@ def main() -> None:
     loader = DataLoader(data, batch_size=case.batch, shuffle=True)
     trainer = pl.Trainer(
         max_epochs=1000,
-        accelerator="cpu",
+        accelerator=TRAINERS[case.device],
         callbacks=[benchmark_callbacks.Gate()],
         logger=False,
         enable_checkpointing=False,

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from tests.latent.problems import CONFIGS, LATENTS, traits
+from torch._dynamo.utils import counters
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from discrete_latents.building import make_model
@@ -34,7 +38,7 @@ class Waits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def step_of(model_name, latent):
+def step_of(model_name, latent, device="cpu", compiled=False):
     words = [f"model={model_name}", f"latent={latent}", "paths.output_dir=."]
     if model_name != "semi_supervised":
         words += ["model.num_latents=2", f"model.num_classes={2 if traits(latent).bernoulli else 3}"]
@@ -43,9 +47,11 @@ def step_of(model_name, latent):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", words)
     torch.manual_seed(0)
-    model = make_model(config, (1, 8, 8))
-    batch = (torch.rand(10, 1, 8, 8), torch.arange(10))
+    model = make_model(config, (1, 8, 8)).to(device)
+    batch = (torch.rand(10, 1, 8, 8, device=device), torch.arange(10, device=device))
     model.training_loss(batch)  # makes what an estimator learns
+    if compiled:
+        model.compile_step()
     optimizer = model.optimization.optimizer(model.parameters())
 
     def step():
@@ -69,6 +75,21 @@ def test_a_training_step_never_waits_for_a_value(model, latent):
     with Waits() as waits:
         step()
     assert waits.seen == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_training_step_on_a_gpu_never_waits(model, latent):
+    if traits(latent).bernoulli and model == "semi_supervised":
+        pytest.skip("of two classes alone")
+    step = step_of(model, latent, "cuda")
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_wait_would_be_seen():
@@ -97,3 +118,25 @@ def test_every_step_is_compiled_whole_with_the_same_loss_and_gradients_or_says_t
         else:
             assert isinstance(difference, float), f"{pair}: {difference}"
             assert difference < 1e-3, pair
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("latent", ["gumbel_softmax", "straight_through", "nvil", "vimco"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_compiled_step_on_a_gpu_is_recorded_once_and_replayed(model, latent):
+    jaxtyping.config.update("jaxtyping_disable", True)  # which torch.compile cannot follow
+    torch._dynamo.reset()
+    skipped = counters["inductor"]["cudagraph_skips"]
+    try:
+        step = step_of(model, latent, "cuda", compiled=True)
+        for _ in range(5):
+            step()
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            step()
+            torch.cuda.synchronize()
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    assert counters["inductor"]["cudagraph_skips"] == skipped
+    calls = Counter(event.key for event in seen.events())
+    assert sum(count for name, count in calls.items() if "GraphLaunch" in name) >= 2  # forward and backward

@@ -110,9 +110,11 @@ class Batches:
         # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
         epoch, position = self.resume_at
         self.position, self.resume_at = position if epoch == self.sampler.epoch else 0, (-1, 0)
-        for index in self.sampler.batches(self.batch_size)[self.position :]:
+        batches = self.sampler.batches(self.batch_size)
+        # To the device at once, since the host waits for such a copy.
+        order = torch.cat([*batches]).to(self.pixels.device).split([len(batch) for batch in batches])
+        for index in order[self.position :]:
             self.position += 1
-            index = index.to(self.pixels.device, non_blocking=True)
             # index_select copies whole images; indexing goes pixel by pixel and takes nine times as long.
             yield self.to_float(self.pixels.index_select(0, index)), self.labels[index]
 
