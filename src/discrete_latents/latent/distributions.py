@@ -82,7 +82,8 @@ def exp_concrete_log_prob(
     underflows to zero while y = log z does not. May be positive: it is a density.
     """
     num_classes = y.shape[-1]
-    temperature = torch.as_tensor(temperature, dtype=y.dtype, device=y.device)
+    # A number stays one: made a tensor, it would have a GPU's host wait for the copy.
+    log = temperature.to(y.dtype).log() if isinstance(temperature, Tensor) else math.log(temperature)
     score = layout.log_softmax(logits) - temperature * y
-    normaliser = math.lgamma(num_classes) + (num_classes - 1) * temperature.log()
+    normaliser = math.lgamma(num_classes) + (num_classes - 1) * log
     return (normaliser + score.sum(-1) - num_classes * layout.logsumexp(score)).sum(-1)

@@ -32,7 +32,7 @@ class Exact(Estimator):
             # before broadcasts over it, whether or not these logits depend on it.
             logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
             before = math.prod([len(drawn) for drawn in log_q])
-            codes = self.configurations(*logits.shape[-2:], before=before).to(logits.device)
+            codes = self.configurations(*logits.shape[-2:], before, logits.device)
             z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
             z = z[:, *(None,) * (logits.dim() - 2)].expand(-1, *logits.shape)
             log_q.append(categorical_log_prob(z, logits))
@@ -43,7 +43,9 @@ class Exact(Estimator):
         probability = sum(log_q, torch.zeros(())).exp()
         return (probability * bound).flatten(0, -2).sum(0)
 
-    def configurations(self, num_latents: int, num_classes: int, before: int = 1) -> Tensor:
+    def configurations(
+        self, num_latents: int, num_classes: int, before: int = 1, device: torch.device | None = None
+    ) -> Tensor:
         """All K^N joint class indices of N latents, (K^N, N), where `before` stand already."""
         count = before * num_classes**num_latents
         if count > self.max_configurations:
@@ -51,4 +53,5 @@ class Exact(Estimator):
                 f"exact enumeration of {num_latents} latents of {num_classes} classes takes {count:.3g} "
                 f"configurations; allowed: at most max_configurations = {self.max_configurations}"
             )
-        return torch.cartesian_prod(*[torch.arange(num_classes)] * num_latents).reshape(-1, num_latents)
+        classes = torch.arange(num_classes, device=device)
+        return torch.cartesian_prod(*[classes] * num_latents).reshape(-1, num_latents)
