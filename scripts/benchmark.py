@@ -34,6 +34,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +137,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(path.read_text()) if arguments.only and path.is_file() else {}
     if results.get("machine") != machine(device):
         results = {"machine": machine(device)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: stopped by SIGTERM"))
     try:
         for section in arguments.only or of_device:
             print(f"measuring {section}", flush=True)

@@ -25,7 +25,8 @@ class Gate:
                 torch.cuda.synchronize()
             said = f"{time.perf_counter() - self.started} {peak_memory()}" if self.step else "ready"
             print(said, file=self.tell, flush=True)
-            self.told.readline()
+            if not self.told.readline():
+                sys.exit("the benchmark has gone")
             self.started = time.perf_counter()
         self.step += 1
 
