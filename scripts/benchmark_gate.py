@@ -33,8 +33,8 @@ class Gate:
 
 def peak_memory() -> float:
     """The most memory so far, MiB: what tensors took of a GPU, or else what was resident."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
+    if torch.cuda.is_initialized() and (most := torch.cuda.max_memory_allocated()):
+        return most / 2**20
     status = Path("/proc/self/status")
     if status.is_file():  # on Linux getrusage counts that of the process that started this one, too
         (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -96,6 +96,9 @@ class Estimator(nn.Module):
     differentiates: ClassVar[bool] = False
     """Whether it takes gradients within a step, which torch.compile cannot follow."""
 
+    replaces_buffers = False
+    """Whether a step puts new tensors where its buffers were, so that a GPU cannot record it and replay it in place."""
+
     temperature: Temperature | None
 
     def __init__(self, samples: int = 1) -> None:

@@ -39,6 +39,7 @@ class Reinforce(Estimator):
         self.check_makers()
         self.baselines = PerSite(self.make_baselines)
         self.scales = PerSite(partial(Scale, decay=0.9)) if normalize else None
+        self.replaces_buffers = normalize
 
     def check_makers(self) -> None:
         """Makes each baseline once, without a trace, so that a wrong setting is said now and not at the first step."""

@@ -78,7 +78,8 @@ class LatentModel(SteppedModule):
     def compile_step(self) -> None:
         """Compiles a step's loss and its gradient, whole, in place: the keys of checkpoints stay as they are."""
         # On a GPU a step is hundreds of short kernels: recorded once, they are replayed at one command.
-        mode = "reduce-overhead" if self.device.type == "cuda" else None
+        recorded = self.device.type == "cuda" and not self.estimator.replaces_buffers
+        mode = "reduce-overhead" if recorded else None
         self.training_loss = torch.compile(self.training_loss, fullgraph=True, dynamic=False, mode=mode)
 
     def forward(self, batch: Batch) -> Tensor:
