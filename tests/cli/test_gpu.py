@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.cli.conftest import same_bits, shell, weights
 
 pytestmark = [

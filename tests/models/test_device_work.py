@@ -16,7 +16,16 @@ from discrete_latents.building import make_model
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]
-WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "unique_dim", "lift_fresh"}
+WAITS = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "is_nonzero",
+    "equal",
+    "_unique2",
+    "unique_dim",
+    "lift_fresh",
+}
 """Operators whose result the host has to see before it goes on, and the last, which makes a tensor of numbers and copies
 it to the device: on a GPU each empties the queue of work."""
 
