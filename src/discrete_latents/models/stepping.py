@@ -83,14 +83,14 @@ class SteppedModule(pl.LightningModule):
 
     @contextmanager
     def callbacks_within_a_step(self) -> Iterator[None]:
-        """Leaves out the callbacks that have no hook between a backward pass and the step: Lightning would ask every one
-        at each of them, for 0.2 ms."""
-        every = self.trainer.callbacks  # type: ignore[attr-defined]
-        self.trainer.callbacks = [callback for callback in every if hooks_within_a_step(callback)]  # type: ignore[attr-defined]
+        """Leaves out the callbacks that have no such hook: Lightning would ask each of them at every one."""
+        trainer: Any = self.trainer
+        every = trainer.callbacks
+        trainer.callbacks = [callback for callback in every if hooks_within_a_step(callback)]
         try:
             yield
         finally:
-            self.trainer.callbacks = every  # type: ignore[attr-defined]
+            trainer.callbacks = every
 
     def further_steps(self, batch_idx: int) -> int:
         """How many steps can follow the first of a turn."""
