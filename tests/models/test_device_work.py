@@ -26,8 +26,8 @@ WAITS = {
     "unique_dim",
     "lift_fresh",
 }
-"""Operators whose result the host has to see before it goes on, and the last, which makes a tensor of numbers and copies
-it to the device: on a GPU each empties the queue of work."""
+"""Operators whose result the host has to see before it goes on, and one that makes a tensor of numbers, which is then
+copied to the device: on a GPU each empties the queue of work."""
 
 
 class Waits(TorchDispatchMode):

@@ -32,7 +32,7 @@ class Exact(Estimator):
             # before broadcasts over it, whether or not these logits depend on it.
             logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
             before = math.prod([len(drawn) for drawn in log_q])
-            codes = self.configurations(*logits.shape[-2:], before, logits.device)
+            codes = self.configurations(*logits.shape[-2:], before=before, device=logits.device)
             z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
             z = z[:, *(None,) * (logits.dim() - 2)].expand(-1, *logits.shape)
             log_q.append(categorical_log_prob(z, logits))
