@@ -2,13 +2,17 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
@@ -47,6 +51,46 @@ def benchmark(folder: Path, data: Path, *words: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "results" / "benchmark.json").read_text())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_benchmark_of_a_gpu_says_that_there_is_none(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "benchmark.py: error: --device cuda needs a GPU")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_a_benchmark_that_is_stopped_writes_what_it_has_and_leaves_no_contender(mnist_root: Path, tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(mnist_root), "--only", "steps"]
+    words = ["--cases", "linear", "structured", "--contenders", "plain", "ours", "--blocks", "2", "--steps", "100"]
+    process = subprocess.Popen([*command, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    second = tmp_path / "logs" / "benchmark" / "structured"
+    while not second.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert writers(tmp_path)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.decode().splitlines()[-1] == "error: stopped by SIGTERM"
+    report = json.loads((tmp_path / "results" / "benchmark.json").read_text())
+    assert list(report["steps"]) == ["linear"]
+    deadline = time.monotonic() + 30
+    while found := writers(tmp_path):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def writers(folder: Path) -> list[str]:
+    """The files below a folder that are a process's standard output, where the system shows it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):
+            found.append(os.readlink(path))
+    return [each for each in found if each.startswith(str(folder))]
 
 
 @pytest.mark.slow
