@@ -149,3 +149,27 @@ def test_a_cnn_without_layers_says_so():
 def test_a_cnn_decoder_too_deep_names_its_own_setting():
     with pytest.raises(ValueError, match=r"^decoder_hidden = \[7, 6, 5, 4\] needs images"):
         CNN([4], [7, 6, 5, 4]).decoder(3, (1, 8, 8))
+
+
+@pytest.mark.parametrize("network", [partial(MLP, hidden=[5, 4], decoder_hidden=[3]), Linear])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_gains_multiply_the_initial_weights_alone(network, part):
+    words = ((1, 4, 4), 6) if part == "encoder" else (6, (1, 4, 4))
+
+    def made(**gains):
+        torch.manual_seed(0)
+        return getattr(network(**gains), part)(*words)
+
+    before, after = made().state_dict(), made(gain=3.0, encoder_gain=2.0).state_dict()
+    expected = {name: 3 * value if name.endswith("weight") else value for name, value in before.items()}
+    if part == "encoder":
+        expected[[name for name in expected if name.endswith("weight")][-1]] *= 2
+    assert expected.keys() == after.keys()
+    assert all(torch.allclose(value, expected[name]) for name, value in after.items())
+
+
+@pytest.mark.parametrize("name", ["gain", "encoder_gain"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), True])
+def test_gains_that_are_not_positive_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be a number greater than 0, got"):
+        MLP([5], **{name: value})

@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.affine import Affine
+from discrete_latents.latent.checks import positive
 
 ACTIVATIONS = set(nn.modules.activation.__all__) - {
     *("MultiheadAttention", "Threshold"),  # take more than their input
@@ -44,10 +46,30 @@ class Network:
 
 
 class MLP(Network):
-    """Fully connected layers; with no hidden widths, one linear map."""
+    """Fully connected layers; with no hidden widths, one linear map.
+
+    gain: multiplies torch's initial weights, of standard deviation 1/√(3 inputs); √3 keeps the variance of what goes
+    through linear or tanh layers (LeCun et al. 1998). encoder_gain: multiplies those of the encoder's last layer, too:
+    the larger, the further from uniform is a posterior at first, and the fewer latents are noise to the decoder. Raises
+    ValueError unless both are positive.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        decoder_hidden: Sequence[int] | None = None,
+        activation: str = "ReLU",
+        gain: float = 1.0,
+        encoder_gain: float = 1.0,
+    ) -> None:
+        super().__init__(hidden, decoder_hidden, activation)
+        self.gain = positive("gain", gain)
+        self.encoder_gain = positive("encoder_gain", encoder_gain)
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
         layers = self.layers([math.prod(image_shape), *self.hidden, features])
+        with torch.no_grad():
+            layers[-1].weight.mul_(self.encoder_gain)
         return nn.Sequential(nn.Flatten(-len(image_shape)), *layers)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
@@ -58,14 +80,22 @@ class MLP(Network):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
             layers += [Affine(inputs, outputs), self.activation()]
+            with torch.no_grad():
+                layers[-2].weight.mul_(self.gain)
         return layers[:-1]
 
 
 class Linear(MLP):
     """One linear map each way, whatever the hidden widths."""
 
-    def __init__(self, hidden: Sequence[int] = (), decoder_hidden: Sequence[int] | None = None) -> None:
-        super().__init__(hidden=())
+    def __init__(
+        self,
+        hidden: Sequence[int] = (),
+        decoder_hidden: Sequence[int] | None = None,
+        gain: float = 1.0,
+        encoder_gain: float = 1.0,
+    ) -> None:
+        super().__init__(hidden=(), gain=gain, encoder_gain=encoder_gain)
 
 
 class CNN(Network):
