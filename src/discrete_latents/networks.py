@@ -67,21 +67,21 @@ class MLP(Network):
         self.encoder_gain = positive("encoder_gain", encoder_gain)
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
-        layers = self.layers([math.prod(image_shape), *self.hidden, features])
-        with torch.no_grad():
-            layers[-1].weight.mul_(self.encoder_gain)
+        layers = self.layers([math.prod(image_shape), *self.hidden, features], self.encoder_gain)
         return nn.Sequential(nn.Flatten(-len(image_shape)), *layers)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
         layers = self.layers([features, *self.decoder_hidden, math.prod(image_shape)])
         return nn.Sequential(*layers, nn.Unflatten(-1, tuple(image_shape)))
 
-    def layers(self, sizes: Sequence[int]) -> list[nn.Module]:
+    def layers(self, sizes: Sequence[int], last_gain: float = 1.0) -> list[nn.Module]:
+        gains = [1.0] * (len(sizes) - 2) + [last_gain]
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(sizes):
-            layers += [Affine(inputs, outputs), self.activation()]
+        for (inputs, outputs), gain in zip(pairwise(sizes), gains, strict=True):
+            affine = Affine(inputs, outputs)
             with torch.no_grad():
-                layers[-2].weight.mul_(self.gain)
+                affine.weight.mul_(self.gain).mul_(gain)
+            layers += [affine, self.activation()]
         return layers[:-1]
 
 
