@@ -5,7 +5,7 @@ import itertools
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, LambdaCallback, Timer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 from tests.callbacks.fitting import quiet_trainer
 
 from discrete_latents.callbacks import TemperatureSchedule
@@ -14,7 +14,6 @@ from discrete_latents.latent import Exponential, GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
-from discrete_latents.models.stepping import WITHIN_A_STEP
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
 
@@ -144,22 +143,6 @@ def test_what_lightning_does_to_gradients_is_left_to_it(splits, settings):
     assert_same(same, weights)
     _, other, _ = fit(splits, 25)
     assert any(not torch.equal(other[name], weights[name]) for name in weights)
-
-
-@pytest.mark.parametrize("hook", WITHIN_A_STEP)
-def test_a_callback_with_any_hook_within_a_step_is_called_at_every_step(splits, hook):
-    seen = []
-
-    def note(trainer, model, *given):
-        seen.append((trainer.global_step, all(p.grad is None for p in model.parameters()), len(given)))
-
-    by_class = type("ByClass", (pl.Callback,), {hook: lambda self, *given: note(*given)})()
-    callbacks = [by_class, LambdaCallback(**{hook: note})]
-    trainer, *_ = fit(splits, 4, callbacks, max_epochs=1)
-    before_backward = hook == "on_before_backward"
-    expected = [(step, before_backward, hook != "on_after_backward") for step in range(trainer.global_step)]
-    assert seen == [each for each in expected for _ in range(2)]
-    assert [callback in trainer.callbacks for callback in callbacks] == [True, True]
 
 
 class Stop(pl.Callback):

@@ -1,8 +1,6 @@
 """Optimiser steps under Lightning, at the speed of a loop by hand."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,15 +13,6 @@ from discrete_latents.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W), as floats, and their labels (B,)."""
-
-WITHIN_A_STEP = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
-"""The hooks of callbacks that Lightning calls between a loss and the step on it."""
-
-
-def hooks_within_a_step(callback: pl.Callback) -> bool:
-    return any(
-        getattr(getattr(callback, name), "__func__", None) is not getattr(pl.Callback, name) for name in WITHIN_A_STEP
-    )
 
 
 class SteppedModule(pl.LightningModule):
@@ -75,22 +64,10 @@ class SteppedModule(pl.LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         self.set_learning_rate()
         loss = self.step_loss(batch)
-        with self.callbacks_within_a_step():
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
         return loss.detach().clone()  # which a step replayed by a GPU would write over
-
-    @contextmanager
-    def callbacks_within_a_step(self) -> Iterator[None]:
-        """Leaves out the callbacks that have no such hook: Lightning would ask each of them at every one."""
-        trainer: Any = self.trainer
-        every = trainer.callbacks
-        trainer.callbacks = [callback for callback in every if hooks_within_a_step(callback)]
-        try:
-            yield
-        finally:
-            trainer.callbacks = every
 
     def further_steps(self, batch_idx: int) -> int:
         """How many steps can follow the first of a turn."""
