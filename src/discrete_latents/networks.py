@@ -75,14 +75,12 @@ class MLP(Network):
         return nn.Sequential(*layers, nn.Unflatten(-1, tuple(image_shape)))
 
     def layers(self, sizes: Sequence[int], last_gain: float = 1.0) -> list[nn.Module]:
-        gains = [1.0] * (len(sizes) - 2) + [last_gain]
-        layers: list[nn.Module] = []
-        for (inputs, outputs), gain in zip(pairwise(sizes), gains, strict=True):
-            affine = Affine(inputs, outputs)
-            with torch.no_grad():
-                affine.weight.mul_(self.gain).mul_(gain)
-            layers += [affine, self.activation()]
-        return layers[:-1]
+        affine = [Affine(inputs, outputs) for inputs, outputs in pairwise(sizes)]
+        with torch.no_grad():
+            for layer in affine:
+                layer.weight.mul_(self.gain)
+            affine[-1].weight.mul_(last_gain)
+        return [part for layer in affine for part in (layer, self.activation())][:-1]
 
 
 class Linear(MLP):

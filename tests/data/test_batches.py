@@ -201,3 +201,8 @@ def test_batches_in_order_are_the_same_however_many_processes_share_them(world):
     assert {len(part) for part in parts} == {-(-5 // world)}
     dealt = [part[number] for number in range(len(parts[0])) for part in parts]
     assert dealt == visited(make_batches(seed=None)) + [[]] * (len(dealt) - 5)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_split_without_images_visits_none_on_any_process(rank):
+    assert flat(make_batches(seed=None, rank=rank, world=2, count=0)) == []

@@ -112,7 +112,7 @@ class Batches:
         self.position, self.resume_at = position if epoch == self.sampler.epoch else 0, (-1, 0)
         batches = self.sampler.batches(self.batch_size)
         # To the device at once, since the host waits for such a copy.
-        order = torch.cat([*batches]).to(self.pixels.device).split([len(batch) for batch in batches])
+        order = torch.cat([torch.arange(0), *batches]).to(self.pixels.device).split([len(batch) for batch in batches])
         for index in order[self.position :]:
             self.position += 1
             # index_select copies whole images; indexing goes pixel by pixel and takes nine times as long.
