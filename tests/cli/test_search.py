@@ -17,6 +17,7 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+import discrete_latents
 from discrete_latents import launch
 from tests.cli.conftest import ROOT, Outcome, shell
 from tests.cli.test_errors import case
@@ -84,6 +85,7 @@ def test_the_group_is_not_one_of_training(command):
 
 
 def test_without_optuna_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(discrete_latents, "search", None, raising=False)  # an import replaces it, which is then undone
     for name in [name for name in sys.modules if name.startswith("discrete_latents.search")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
