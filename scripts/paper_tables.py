@@ -40,7 +40,7 @@ class PaperTable:
     rows, columns: by name, words for train.py, or {words, metric} where a column has a metric of its own. words: of
     all. cells: further words of single cells, by row and column. published: a list a row, null where there is
     nothing. tune: a setting, its values, the words of short runs, and the rows for which the value with the lowest
-    val/nelbo is taken, but for cells with a value of their own.
+    val/nelbo is taken.
     seeds: a setting and its values. remarks: what is not as in the paper.
     """
 

@@ -59,11 +59,9 @@ class Reproduction:
         return ended
 
     def candidates(self, cell: Cell) -> list[list[str]]:
-        """The words of a cell with each value of the setting that is chosen for it; none where none is, and for a cell
-        that has its own."""
+        """The words of a cell with each value of the setting that is chosen for it; none where none is."""
         tune = self.table.tune
-        own = {word.partition("=")[0] for word in cell.words}
-        if tune is None or cell.row not in tune["rows"] or tune["setting"] in own:
+        if tune is None or cell.row not in tune["rows"]:
             return []
         return [[*cell.words, f"{tune['setting']}={value}"] for value in tune["values"]]
 

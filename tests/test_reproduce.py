@@ -101,16 +101,6 @@ def test_what_other_machines_came_to_stays_in_the_report(script: Callable[[str],
     assert report.with_earlier(table, [again], tmp_path / "elsewhere") == [again]
 
 
-def test_nothing_is_chosen_for_a_cell_that_has_its_own(script: Callable[[str], Any], tmp_path: Path):
-    own = {"GS": {"nll": ["optimizer.lr=0.5"]}}
-    table = script("paper_tables").PaperTable(name="small", **DIGITS, cells=own)
-    reproduction = script("reproduce").Reproduction(table, tmp_path, [], jobs=0)
-    cells = {(cell.row, cell.column): cell for cell in table}
-    assert reproduction.candidates(cells["GS", "nll"]) == []
-    assert reproduction.chosen(cells["GS", "nll"]) == ["latent=st_gumbel", "trainer.max_epochs=2", "optimizer.lr=0.5"]
-    assert len(reproduction.candidates(cells["GS", "trained"])) == 2
-
-
 def test_a_run_that_another_process_is_at_is_left_to_it(script: Callable[[str], Any], tmp_path: Path):
     running = script("running")
     with FileLock(tmp_path / "run.lock"):
