@@ -58,22 +58,38 @@ def test_what_hydra_keeps_of_a_job_is_without_its_configurations():
     assert (kept.cfg, kept.hydra_cfg, kept.overrides) == (None, None, ["seed=0"])
 
 
+def peak(cwd: Path, run_folder: Path, samples: int, *words: str) -> float:
+    """The most memory that the evaluation of a batch takes, MiB."""
+    output = cwd / f"evaluation_{samples}"
+    process = run(
+        cwd, "eval.py", f"run={run_folder}", f"eval_samples={samples}", "+trainer.limit_test_batches=1",
+        f"hydra.run.dir={output}", *words,
+    )  # fmt: skip
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+    _, process.returncode, usage = os.wait4(process.pid, 0)
+    assert process.returncode == 0, errors
+    assert json.loads((output / "results.json").read_text())["eval_samples"] == samples
+    return usage.ru_maxrss / 1024
+
+
 @pytest.mark.slow
 def test_an_evaluation_of_many_samples_takes_no_more_memory(tmp_path, finished):
-    peaks = []
-    for count in (10, 100_000):
-        process = run(
-            tmp_path, "eval.py", f"run={finished.folder}", f"eval_samples={count}", "+trainer.limit_test_batches=1",
-            "data.eval_batch_size=5", f"hydra.run.dir={tmp_path}/{count}",
-        )  # fmt: skip
-        assert process.stderr is not None
-        errors = process.stderr.read()
-        process.stderr.close()
-        _, process.returncode, usage = os.wait4(process.pid, 0)
-        assert process.returncode == 0, errors
-        peaks.append(usage.ru_maxrss / 1024)
-        assert json.loads((tmp_path / str(count) / "results.json").read_text())["eval_samples"] == count
-    assert peaks[1] < peaks[0] + 50, peaks
+    few, many = (peak(tmp_path, finished.folder, samples, "data.eval_batch_size=5") for samples in (10, 100_000))
+    assert many < few + 50, (few, many)
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_nor_does_one_of_many_images_at_once(tmp_path, mnist_root):
+    """Between the large tensors of a chunk, small ones that are kept leave holes that the next chunk does not fit in."""
+    words = ["experiment=paper/concrete_linear", "latent=concrete", "trainer.max_epochs=1", "eval_samples=1"]
+    words += ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", f"paths.data_dir={mnist_root}"]
+    trained = run(tmp_path, "train.py", *words, "callbacks.pictures.every_n_epochs=0", "hydra.run.dir=run")
+    assert trained.communicate(timeout=500) and trained.returncode == 0
+    few, many = (peak(tmp_path, tmp_path / "run", samples, "data.eval_batch_size=1000") for samples in (20, 3000))
+    assert many < few + 50, (few, many)
 
 
 @pytest.mark.slow

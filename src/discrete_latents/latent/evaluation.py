@@ -50,8 +50,14 @@ class HardBound(Estimator):
 
     @torch.no_grad()
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
-        sums = []
-        for start in range(0, self.samples, self.chunk):
+        sums = None
+        for index, start in enumerate(range(0, self.samples, self.chunk)):
             sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
-            sums.append(torch.logsumexp(objective(sampler) - sampler.kl, 0))
-        return torch.logsumexp(torch.stack(sums), 0) - math.log(self.samples)
+            log_weights = objective(sampler) - sampler.kl
+            # One block for all of them: many small ones, kept between the large ones of a chunk, keep the freed memory of
+            # those from being used again.
+            if sums is None:
+                sums = log_weights.new_empty(math.ceil(self.samples / self.chunk), log_weights.shape[-1])
+            torch.logsumexp(log_weights, 0, out=sums[index])
+        assert sums is not None
+        return torch.logsumexp(sums, 0) - math.log(self.samples)
