@@ -83,11 +83,12 @@ def test_an_evaluation_of_many_samples_takes_no_more_memory(tmp_path, finished):
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_nor_does_one_of_many_images_at_once(tmp_path, mnist_root):
-    """Between the large tensors of a chunk, small ones that are kept leave holes that the next chunk does not fit in."""
+    """Small tensors, kept between the large ones of a chunk, would leave holes that the next chunk does not fit."""
     words = ["experiment=paper/concrete_linear", "latent=concrete", "trainer.max_epochs=1", "eval_samples=1"]
     words += ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", f"paths.data_dir={mnist_root}"]
     trained = run(tmp_path, "train.py", *words, "callbacks.pictures.every_n_epochs=0", "hydra.run.dir=run")
-    assert trained.communicate(timeout=500) and trained.returncode == 0
+    errors = trained.communicate(timeout=500)[1]
+    assert trained.returncode == 0, errors
     few, many = (peak(tmp_path, tmp_path / "run", samples, "data.eval_batch_size=1000") for samples in (20, 3000))
     assert many < few + 50, (few, many)
 

@@ -54,8 +54,7 @@ class HardBound(Estimator):
         for index, start in enumerate(range(0, self.samples, self.chunk)):
             sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
             log_weights = objective(sampler) - sampler.kl
-            # One block for all of them: many small ones, kept between the large ones of a chunk, keep the freed memory of
-            # those from being used again.
+            # One block: small tensors kept between the large ones of a chunk leave holes that the next does not fit.
             if sums is None:
                 sums = log_weights.new_empty(math.ceil(self.samples / self.chunk), log_weights.shape[-1])
             torch.logsumexp(log_weights, 0, out=sums[index])
