@@ -11,7 +11,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 def trained(folder: Path, experiment: str) -> Path:
     """A run directory as train.py leaves it."""
-    from discrete_latents.training import train
+    from discrete_latents.training.train import train
 
     overrides = [f"experiment={experiment}", "trainer.max_epochs=2", "eval_samples=5", f"paths.output_dir={folder}"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -39,7 +39,7 @@ def ssl_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _names_of_doctests(request: pytest.FixtureRequest) -> None:
-    """What the examples of `discrete_latents.runs` start from."""
+    """What the examples of `discrete_latents.api` start from."""
     if isinstance(request.node, pytest.DoctestItem):
         from discrete_latents.data import digits
 

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from discrete_latents.affine import Affine
-from discrete_latents.building import build_data, build_model
-from discrete_latents.launch import CONFIGS
+from discrete_latents.config.compose import CONFIGS
 from discrete_latents.models import CategoricalVAE
+from discrete_latents.networks.onednn_linear import OneDNNLinear
+from discrete_latents.training.build import build_data, build_model
 
 BATCH = 500
 
@@ -81,10 +81,10 @@ class ByHand:
 
 
 def layers_of_torch(network: nn.Module) -> nn.Sequential:
-    return nn.Sequential(*(linear(layer) if isinstance(layer, Affine) else layer for layer in network.children()))
+    return nn.Sequential(*(linear(layer) if isinstance(layer, OneDNNLinear) else layer for layer in network.children()))
 
 
-def linear(layer: Affine) -> nn.Linear:
+def linear(layer: OneDNNLinear) -> nn.Linear:
     made = nn.Linear(layer.in_features, layer.out_features)
     made.load_state_dict(layer.state_dict())
     return made.to(layer.weight.device)

@@ -18,8 +18,9 @@ TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 def main() -> None:
     started, path, *settings = sys.argv[1:]
     begun = time.monotonic()
-    importlib.import_module("discrete_latents.launch")  # all that train.py imports
-    from discrete_latents import training
+    importlib.import_module("discrete_latents.cli")  # all that train.py imports
+    from discrete_latents import cli
+    from discrete_latents.training import train as training
 
     marks = {"python": begun, "imports": time.monotonic()}
 
@@ -36,7 +37,7 @@ def main() -> None:
 
         return marked
 
-    training.train = mark("configuration", training.train, after=False)
+    cli.train = mark("configuration", cli.train, after=False)
     training.build_data = mark("data", training.build_data)
     training.build_model = mark("model", training.build_model)
     training.build_trainer = mark("trainer", training.build_trainer)

@@ -27,8 +27,8 @@ from measuring import timed_step, write_report
 from omegaconf import DictConfig
 from running import mean_of_last, run
 
-from discrete_latents.building import build_data, build_model
 from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.training.build import build_data, build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 BERNOULLI = ["model.num_latents=200", "model.num_classes=2"]

@@ -41,16 +41,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from discrete_latents.building import build_data, build_model
+from discrete_latents.api import load_run
+from discrete_latents.checks import positive, whole
+from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.composition_errors import composition_error
+from discrete_latents.config.instantiate import make
 from discrete_latents.data import ImageData
-from discrete_latents.errors import UserError, composition_error
+from discrete_latents.errors import UserError, fail, first_line
 from discrete_latents.latent import Estimator, Objective
-from discrete_latents.latent.checks import positive, whole
 from discrete_latents.latent.gradients import Draws, draw_gradients, exact_gradient
-from discrete_latents.launch import CONFIGS, fail
-from discrete_latents.making import first_line, make
 from discrete_latents.models import LatentModel
-from discrete_latents.runs import load_run
+from discrete_latents.training.build import build_data, build_model
 
 COPIES = 50
 """Of each image in a batch, so many draws at once."""

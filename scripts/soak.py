@@ -38,7 +38,7 @@ MOMENTS = ("starting", "training", "writing")
 
 def command(words: Sequence[str], folder: str, log: str) -> None:
     """`python train.py words…` in a process of its own, from a folder, with what it prints in a file."""
-    from discrete_latents.launch import train_main
+    from discrete_latents.cli import train_main
 
     os.chdir(folder)
     with open(log, "a") as file:
@@ -58,7 +58,7 @@ class Soak:
         self.random = random.Random(seed)
         # Forked from a process that has imported everything: a life starts in a tenth of the time.
         self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(["discrete_latents.launch", "torch", "lightning.pytorch"])
+        self.processes.set_forkserver_preload(["discrete_latents.cli", "torch", "lightning.pytorch"])
         self.kills: Counter[tuple[str, str]] = Counter()
         self.half_written = 0
         self.starting = 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -33,7 +33,7 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
         "from discrete_latents.data import digits as load_mine\n"
         "from discrete_latents.networks import MLP as MyNetwork\n"
     )
-    command = [sys.executable, "-c", "from discrete_latents.launch import train_main; train_main()"]
+    command = [sys.executable, "-c", "from discrete_latents.cli import train_main; train_main()"]
     chosen = ["--config-dir", "configs", "latent=identity", "data=mine", "model/network=mine"]
     settings = ["debug=one_batch", f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run([*command, *chosen, *settings], cwd=tmp_path, capture_output=True, text=True)
@@ -54,7 +54,7 @@ def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
         shutil.copy(ROOT / part, tmp_path)
     (tmp_path / "src" / "discrete_latents" / "latent" / "identity.py").write_text(block("python", "class Identity"))
     (tmp_path / "configs" / "latent" / "identity.yaml").write_text(block("yaml", "Identity"))
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/test_configs.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/config/test_options.py"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -7,7 +7,7 @@ from discrete_latents.latent import GumbelSoftmax       # an estimator alone, pu
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from discrete_latents.runs import Run, load_run
+    from discrete_latents.api import Run, load_run
 
 __all__ = ["Run", "load_run"]
 
@@ -15,7 +15,7 @@ __all__ = ["Run", "load_run"]
 def __getattr__(name: str) -> Any:
     """Loaded when asked for, so that the latent module alone imports neither Lightning nor Hydra."""
     if name in __all__:
-        from discrete_latents import runs
+        from discrete_latents import api
 
-        return getattr(runs, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

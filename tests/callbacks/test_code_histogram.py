@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from discrete_latents.callbacks import CodeHistogram
 from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import GumbelSoftmax
-from tests.callbacks.fitting import make_model, quiet_trainer
+from tests.helpers.fitting import make_model, quiet_trainer
 
 
 class Counts(pl.Callback):

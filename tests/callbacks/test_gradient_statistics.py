@@ -11,7 +11,7 @@ from discrete_latents.callbacks import GradientStatistics
 from discrete_latents.latent import Estimator, Exact, GumbelSoftmax, InputNetwork, MovingAverage, Reinforce, Relax
 from discrete_latents.latent.gradients import draw_gradients
 from discrete_latents.models import CategoricalVAE
-from tests.callbacks.fitting import fit, make_model
+from tests.helpers.fitting import fit, make_model
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "gumbel_softmax": GumbelSoftmax,

@@ -16,7 +16,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
-from tests.callbacks.fitting import quiet_trainer
+from tests.helpers.fitting import quiet_trainer
 
 K = 3
 

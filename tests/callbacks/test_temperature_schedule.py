@@ -10,11 +10,11 @@ from discrete_latents.callbacks import TemperatureSchedule
 from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import Constant, Exact, Exponential, GumbelSoftmax, Learned, STGumbel
 from discrete_latents.likelihoods import Bernoulli
-from discrete_latents.metrics_csv import MetricsCSV
+from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
-from tests.callbacks.fitting import quiet_trainer
+from tests.helpers.fitting import quiet_trainer
 
 STEPS = 3
 """Batches of an epoch."""

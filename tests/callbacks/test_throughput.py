@@ -8,8 +8,8 @@ import torch
 
 from discrete_latents.callbacks import Throughput, throughput
 from discrete_latents.data import ImageData, digits
-from discrete_latents.metrics_csv import MetricsCSV
-from tests.callbacks.fitting import quiet_trainer
+from discrete_latents.loggers.metrics_csv import MetricsCSV
+from tests.helpers.fitting import quiet_trainer
 
 IMAGES = 1297
 

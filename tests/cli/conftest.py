@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)  # OmegaConf's DictConfig
-    from discrete_latents import launch
+    from discrete_latents import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +93,7 @@ def command(
         capfd.readouterr()
         code = 0
         try:
-            getattr(launch, f"{name}_main")()
+            getattr(cli, f"{name}_main")()
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:

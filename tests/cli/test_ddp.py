@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from discrete_latents.making import make
+from discrete_latents.config.instantiate import make
 from tests.cli.conftest import ROOT, SMALL, Run, shell, weights
-from tests.cli.witness import TESTS, WITNESS, starts
+from tests.helpers.witness import TESTS, WITNESS, starts
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ def test_three_processes_find_the_same_metrics_in_batches_of_unequal_size(comman
 
 
 def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(command, tmp_path):
-    words = [*SMALL, "latent._target_=tests.cli.witness.FixedNoise", "optimizer=sgd", "optimizer.lr=1.0"]
+    words = [*SMALL, "latent._target_=tests.helpers.witness.FixedNoise", "optimizer=sgd", "optimizer.lr=1.0"]
     words += ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", "trainer.log_every_n_steps=1"]
     for name, change in (("nothing", ["optimizer.lr=1e-30"]), ("whole", []), ("other", ["data.seed=1"])):
         assert command("train", *words, *change, f"hydra.run.dir={tmp_path}/{name}").code == 0

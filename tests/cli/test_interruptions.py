@@ -15,7 +15,7 @@ import torch
 
 from tests.cli.conftest import ROOT, SMALL, beyond_progress, same_bits, snapshot, weights
 from tests.cli.test_resume import results, timeless
-from tests.cli.witness import TESTS
+from tests.helpers.witness import TESTS
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 
@@ -120,7 +120,7 @@ def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path,
 
 WRITER = """
 import sys, torch
-from discrete_latents.callbacks.checkpoints import WholeFiles
+from discrete_latents.callbacks.checkpoint import WholeFiles
 number = 0
 while True:
     WholeFiles().save_checkpoint({"weights": torch.full((1_000_000,), number)}, sys.argv[1])

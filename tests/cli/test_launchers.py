@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from joblib import cpu_count
 
 from tests.cli.conftest import ROOT, SMALL, Outcome, Run, beyond_progress, snapshot
-from tests.cli.witness import TESTS, WITNESS, starts
+from tests.helpers.witness import TESTS, WITNESS, starts
 
 SHORT = [*SMALL, *WITNESS, "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
 

@@ -14,9 +14,9 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from discrete_latents.models import LatentModel
-from discrete_latents.sweep import Sweep
+from discrete_latents.sweep.sweep import Sweep
 from tests.cli.conftest import ROOT, SMALL
-from tests.cli.witness import TESTS
+from tests.helpers.witness import TESTS
 
 
 class Alive(pl.Callback):

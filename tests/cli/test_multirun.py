@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from discrete_latents.job import log as job_log
+from discrete_latents.sweep.job import log as job_log
 from tests.cli.conftest import ROOT, SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights
-from tests.cli.witness import TESTS, WITNESS, starts
+from tests.helpers.witness import TESTS, WITNESS, starts
 
 SHORT = [*SMALL, "trainer.max_epochs=1", "callbacks.pictures.every_n_epochs=0"]
 LATENTS = ("gumbel_softmax", "st_gumbel", "rloo")
@@ -136,7 +136,7 @@ def failing(command, folder: Path, *words: str) -> list[str]:
 
 def test_a_job_that_fails_is_told_of_at_the_end_and_the_others_go_on(command, tmp_path):
     sweep = tmp_path / "sweep"
-    estimators = "discrete_latents.latent.GumbelSoftmax,tests.cli.witness.Broken"
+    estimators = "discrete_latents.latent.GumbelSoftmax,tests.helpers.witness.Broken"
     first, second, third = failing(command, sweep, f"latent._target_={estimators}", "seed=0,-1")
     wrong = "seed must be a whole number of at least 0 and below 2^32, got -1"
     assert (
@@ -144,7 +144,7 @@ def test_a_job_that_fails_is_told_of_at_the_end_and_the_others_go_on(command, tm
         == f"error: job 1 (latent._target_=discrete_latents.latent.GumbelSoftmax seed=-1) failed: {wrong} ({sweep}/1)"
     )
     assert second == (
-        "error: job 2 (latent._target_=tests.cli.witness.Broken seed=0) failed: "
+        "error: job 2 (latent._target_=tests.helpers.witness.Broken seed=0) failed: "
         f"ZeroDivisionError: nothing to divide by ({sweep}/2)"
     )
     assert third.endswith(f"failed: {wrong} ({sweep}/3)")

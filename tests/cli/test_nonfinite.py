@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from discrete_latents.latent import GumbelSoftmax
-from discrete_latents.models.finite import not_finite, rerun
-from tests.callbacks.fitting import make_model
+from discrete_latents.training.nonfinite import not_finite, rerun
 from tests.cli.conftest import SMALL, beyond_progress, snapshot
 from tests.cli.test_resume import results
+from tests.helpers.fitting import make_model
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 

@@ -18,7 +18,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 import discrete_latents
-from discrete_latents import launch
+from discrete_latents import cli
 from tests.cli.conftest import ROOT, Outcome, shell
 from tests.cli.test_errors import case
 
@@ -70,7 +70,7 @@ def validations(run: Path) -> list[float]:
 def test_a_mistake_is_one_line_and_leaves_nothing(line, said, command, monkeypatch, tmp_path):
     from discrete_latents.search.command import main
 
-    monkeypatch.setattr(launch, "search_main", main, raising=False)
+    monkeypatch.setattr(cli, "search_main", main, raising=False)
     outcome = command("search", *shlex.split(line))
     errors = [line for line in outcome.err.splitlines() if not line.startswith("not used by")]
     assert outcome.code == 1

@@ -14,8 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from discrete_latents.building import make_model, without_unused_temperature
-from discrete_latents.dashboards import WandbRun
+from discrete_latents.loggers.wandb_run import WandbRun
+from discrete_latents.training.build import make_model, without_unused_temperature
 from tests.cli.conftest import ROOT, SMALL, shell
 from tests.cli.test_loggers import METRICS, PICTURES
 

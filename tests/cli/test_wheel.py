@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
 
 
 def test_the_installed_package_is_what_is_imported(installed, empty):
-    code = "import discrete_latents, discrete_latents.launch as l; print(discrete_latents.__file__); print(l.CONFIGS)"
+    code = "import discrete_latents, discrete_latents.cli as l; print(discrete_latents.__file__); print(l.CONFIGS)"
     outcome = run(installed, empty, "-c", code)
     assert outcome.code == 0, outcome.err
     assert outcome.out.split() == [
@@ -93,8 +93,8 @@ def test_the_wheel_names_its_commands(installed, empty):
     )
     outcome = run(installed, empty, "-c", code, str(installed))
     assert outcome.out.split() == [
-        "discrete-latents-eval=discrete_latents.launch:eval_main",
-        "discrete-latents-train=discrete_latents.launch:train_main",
+        "discrete-latents-eval=discrete_latents.cli:eval_main",
+        "discrete-latents-train=discrete_latents.cli:train_main",
     ]
 
 
@@ -112,7 +112,7 @@ def test_it_evaluates_where_there_is_no_checkout(installed, empty, trained):
 
 
 def test_it_lists_the_experiments(installed, empty):
-    code = "from discrete_latents.launch import train_main; train_main()"
+    code = "from discrete_latents.cli import train_main; train_main()"
     outcome = run(installed, empty, "-c", code, "--help")
     assert outcome.code == 0, outcome.err
     assert "experiment: " in outcome.out

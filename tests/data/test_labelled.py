@@ -5,7 +5,7 @@ import torch
 
 from discrete_latents.data import ImageData, digits
 from discrete_latents.data.augmentation import Augmentation, shifted
-from discrete_latents.data.image_data import balanced
+from discrete_latents.data.datamodule import balanced
 
 
 def make_data(**settings) -> ImageData:

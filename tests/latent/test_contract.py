@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from discrete_latents.latent import HardBound
-from tests.latent.problems import LATENTS, Problem, make_estimator, traits
+from tests.helpers.problems import LATENTS, Problem, make_estimator, traits
 
 pytestmark = pytest.mark.parametrize("name", LATENTS)
 

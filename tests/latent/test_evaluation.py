@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from discrete_latents.latent import HardBound, HardSampler
-from tests.latent.problems import Problem, standard_errors_off
+from tests.helpers.problems import Problem, standard_errors_off
 
 
 @pytest.mark.parametrize("layers", [1, 2])

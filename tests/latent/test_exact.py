@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from discrete_latents.latent import Exact
-from tests.latent.problems import Problem
+from tests.helpers.problems import Problem
 
 PROBLEMS = [
     Problem(1, 2),

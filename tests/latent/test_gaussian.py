@@ -4,7 +4,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from discrete_latents.latent import HardBound, HardSampler
-from tests.latent.problems import standard_errors_off
+from tests.helpers.problems import standard_errors_off
 
 
 def test_the_kl_of_one_draw_is_the_closed_form():

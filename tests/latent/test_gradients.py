@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discrete_latents.latent import Exact, GumbelSoftmax, Rebar, Reinforce, StraightThrough
 from discrete_latents.latent.gradients import Draws, draw_gradient, draw_gradients
-from tests.latent.problems import Problem, standard_errors_off
+from tests.helpers.problems import Problem, standard_errors_off
 
 BITS = Problem(1, 2)
 

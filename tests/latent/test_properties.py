@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from discrete_latents.latent import Estimator, MuProp, Rebar
-from tests.latent.problems import LATENTS, make_estimator, traits
+from tests.helpers.problems import LATENTS, make_estimator, traits
 
 made = cache(make_estimator)
 same_every_time = settings(derandomize=True, deadline=None, database=None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from discrete_latents.latent import Estimator, HardBound
-from tests.latent.problems import LATENTS, Problem, make_estimator, standard_errors_off, traits
+from tests.helpers.problems import LATENTS, Problem, make_estimator, standard_errors_off, traits
 
 COPIES = 20_000
 HARD = [name for name in LATENTS if not traits(name).relaxed]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from tests.latent.problems import CONFIGS, LATENTS, traits
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from discrete_latents.building import make_model
+from discrete_latents.training.build import make_model
+from tests.helpers.problems import CONFIGS, LATENTS, traits
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]

@@ -7,7 +7,6 @@ from itertools import product
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.callbacks.fitting import quiet_trainer
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional as F
@@ -19,6 +18,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from tests.helpers.fitting import quiet_trainer
 
 N, K = 3, 4
 ESTIMATORS = {

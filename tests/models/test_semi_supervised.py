@@ -5,7 +5,6 @@ import math
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.callbacks.fitting import quiet_trainer
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal, kl_divergence
 
@@ -14,6 +13,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import SemiSupervised
 from discrete_latents.networks import CNN, MLP
 from discrete_latents.optimization import Optimization
+from tests.helpers.fitting import quiet_trainer
 
 K, D, SHAPE = 4, 3, (1, 4, 4)
 

@@ -1,14 +1,13 @@
 """Lightning callbacks."""
 
-from discrete_latents.callbacks.checkpoints import Checkpoints
-from discrete_latents.callbacks.code_usage import CodeHistogram
-from discrete_latents.callbacks.exactness import DistanceToExact
+from discrete_latents.callbacks.checkpoint import Checkpoints
+from discrete_latents.callbacks.code_histogram import CodeHistogram
+from discrete_latents.callbacks.distance_to_exact import DistanceToExact
 from discrete_latents.callbacks.gradient_statistics import GradientStatistics
 from discrete_latents.callbacks.pictures import Pictures
-from discrete_latents.callbacks.progress import RunProgress
-from discrete_latents.callbacks.temperature import TemperatureSchedule
+from discrete_latents.callbacks.progress_bar import RunProgress
+from discrete_latents.callbacks.temperature_schedule import TemperatureSchedule
 from discrete_latents.callbacks.throughput import Throughput
-from discrete_latents.callbacks.trial_report import TrialReport
 
 __all__ = [
     "Checkpoints",
@@ -19,5 +18,4 @@ __all__ = [
     "RunProgress",
     "TemperatureSchedule",
     "Throughput",
-    "TrialReport",
 ]

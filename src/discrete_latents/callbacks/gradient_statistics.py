@@ -5,7 +5,7 @@ import copy
 import lightning.pytorch as pl
 import torch
 
-from discrete_latents.latent.checks import whole
+from discrete_latents.checks import whole
 from discrete_latents.latent.gradients import draw_gradients
 from discrete_latents.models import LatentModel
 

@@ -9,9 +9,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from discrete_latents.dashboards import log_pictures
+from discrete_latents.checks import whole
 from discrete_latents.data import ImageData
-from discrete_latents.latent.checks import whole
+from discrete_latents.loggers.media import log_pictures
 from discrete_latents.models import LatentModel
 
 SMALLEST = 56

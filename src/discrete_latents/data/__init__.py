@@ -1,7 +1,7 @@
 """Images in memory, or mapped into it."""
 
 from discrete_latents.data.augmentation import Augmentation
-from discrete_latents.data.image_data import ImageData
+from discrete_latents.data.datamodule import ImageData
 from discrete_latents.data.sources import Images, Splits, arrays, digits, torchvision_images
 
 __all__ = ["Augmentation", "ImageData", "Images", "Splits", "arrays", "digits", "torchvision_images"]

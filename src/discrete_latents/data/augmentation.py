@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from discrete_latents.latent.checks import share, whole
+from discrete_latents.checks import share, whole
 
 
 class Augmentation:

@@ -6,24 +6,28 @@ z = GumbelSoftmax(temperature=0.5)(logits)      # as torch.nn.functional.gumbel_
 bound = GumbelSoftmax(temperature=0.5)(objective)
 """
 
-from discrete_latents.latent.baselines import InputNetwork, MovingAverage
-from discrete_latents.latent.darn import Darn
-from discrete_latents.latent.disarm import DisARM
-from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.evaluation import HardBound, HardSampler
 from discrete_latents.latent.exact import Exact
-from discrete_latents.latent.gapped_straight_through import GappedStraightThrough
-from discrete_latents.latent.gumbel_rao import GumbelRao
-from discrete_latents.latent.muprop import MuProp
-from discrete_latents.latent.pathwise import Concrete, GumbelSoftmax, Pathwise
-from discrete_latents.latent.rebar import Rebar
-from discrete_latents.latent.reinforce import Reinforce
-from discrete_latents.latent.reinmax import ReinMax
-from discrete_latents.latent.relax import Relax
-from discrete_latents.latent.rloo import RLOO
-from discrete_latents.latent.straight_through import DecoupledSTGumbel, STGumbel, StraightThrough, straight_through
+from discrete_latents.latent.pathwise.base import Pathwise, straight_through_argmax
+from discrete_latents.latent.pathwise.concrete import Concrete
+from discrete_latents.latent.pathwise.darn import Darn
+from discrete_latents.latent.pathwise.gapped_straight_through import GappedStraightThrough
+from discrete_latents.latent.pathwise.gumbel_rao import GumbelRao
+from discrete_latents.latent.pathwise.gumbel_softmax import GumbelSoftmax
+from discrete_latents.latent.pathwise.reinmax import ReinMax
+from discrete_latents.latent.pathwise.st_gumbel import DecoupledSTGumbel, STGumbel
+from discrete_latents.latent.pathwise.straight_through import StraightThrough
+from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.score_function.baselines import InputNetwork, MovingAverage
+from discrete_latents.latent.score_function.disarm import DisARM
+from discrete_latents.latent.score_function.muprop import MuProp
+from discrete_latents.latent.score_function.rebar import Rebar
+from discrete_latents.latent.score_function.reinforce import Reinforce
+from discrete_latents.latent.score_function.relax import Relax
+from discrete_latents.latent.score_function.rloo import RLOO
+from discrete_latents.latent.score_function.vimco import VIMCO
 from discrete_latents.latent.temperature import Constant, Cosine, Exponential, Learned, Linear, Temperature
-from discrete_latents.latent.vimco import VIMCO
 
 __all__ = [
     "RLOO",
@@ -57,5 +61,5 @@ __all__ = [
     "Sampler",
     "StraightThrough",
     "Temperature",
-    "straight_through",
+    "straight_through_argmax",
 ]

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from discrete_latents.checks import whole
 from discrete_latents.latent import layout
-from discrete_latents.latent.checks import whole
 from discrete_latents.latent.distributions import categorical_kl, sample_codes
-from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.sampler import Sampler
 
 
 class HardSampler(Sampler):

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from discrete_latents.checks import whole
 from discrete_latents.latent import layout
-from discrete_latents.latent.checks import whole
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
-from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.sampler import Sampler
 
 
 class Exact(Estimator):
@@ -27,7 +28,7 @@ class Exact(Estimator):
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         log_q: list[Tensor] = []
 
-        def site(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        def draw(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
             # Each call's configurations are a new first dimension, (C, …, B, N, K), and all that was drawn
             # before broadcasts over it, whether or not these logits depend on it.
             logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
@@ -38,7 +39,7 @@ class Exact(Estimator):
             log_q.append(categorical_log_prob(z, logits))
             return z, 0.0 if prior is None else categorical_kl(logits, prior)
 
-        sampler = Sampler(site)
+        sampler = Sampler(draw)
         bound = objective(sampler) - sampler.kl
         probability = sum(log_q, torch.zeros(())).exp()
         return (probability * bound).flatten(0, -2).sum(0)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from discrete_latents.latent.distributions import categorical_log_prob
-from discrete_latents.latent.estimator import Estimator, Objective, Sampler
+from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.exact import Exact
+from discrete_latents.latent.sampler import Sampler
 
 
 @dataclass
@@ -81,13 +82,13 @@ def multi_sample(objective: Objective, samples: int) -> Objective:
     """log (1/m) Σ w, the bound of m samples, as an objective that draws m times and leaves no KL."""
 
     def bound(sample: Callable[..., Tensor]) -> Tensor:
-        def site(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        def draw(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
             z = sample(logits)
             return z, 0.0 if prior is None else categorical_log_prob(z, logits) - categorical_log_prob(z, prior)
 
         total = torch.tensor(-math.inf)
         for _ in range(samples):
-            sampler = Sampler(site)
+            sampler = Sampler(draw)
             total = torch.logaddexp(total, objective(sampler) - sampler.kl)
         return total - math.log(samples)
 

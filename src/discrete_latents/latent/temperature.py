@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from discrete_latents.latent.checks import positive, whole
+from discrete_latents.checks import positive, whole
 
 
 class Temperature(nn.Module):

@@ -8,13 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from discrete_latents.errors import UserError
+from discrete_latents.checks import whole
+from discrete_latents.errors import NotFinite
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
-from discrete_latents.latent.checks import whole
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
-from discrete_latents.models.finite import account, check_finite
-from discrete_latents.models.stepping import Batch, SteppedModule
+from discrete_latents.models.multi_step import Batch, SteppedModule
 from discrete_latents.optimization import Optimization
 
 EVALUATION_SEED = 0
@@ -104,11 +103,11 @@ class LatentModel(SteppedModule):
         return loss
 
     def log_trained_bounds(self, batch: Batch) -> None:
-        """The mean bound since it was last logged, over all processes. Raises UserError where it is not finite."""
+        """The mean bound since it was last logged, over all processes. Raises NotFinite where it is not."""
         name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
         value = self.trainer.strategy.reduce(-torch.stack(self.trained_bounds).mean(), reduce_op="mean")
         if not value.isfinite():
-            raise UserError(account(self, self.trained_bounds, self.global_step + 1, batch))
+            raise NotFinite(self.global_step + 1, batch)
         self.trained_bounds.clear()
         self.log(name, value, prog_bar=True, logger=False)
         for logger in self.loggers:  # itself, since Lightning logs at the end of a turn
@@ -132,12 +131,7 @@ class LatentModel(SteppedModule):
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.current_epoch)
 
-    def on_validation_start(self) -> None:
-        if self.trainer.state.fn == "fit":
-            check_finite(self)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_finite(self)
         checkpoint["noise"] = torch.get_rng_state()
         checkpoint["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
         if self.device.type == "cuda":

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from discrete_latents.affine import Affine
+from discrete_latents.checks import share, whole
 from discrete_latents.latent import HardSampler, Objective, Sampler, layout
-from discrete_latents.latent.checks import share, whole
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.networks import Network
+from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 
 class SemiSupervised(LatentModel):
@@ -69,8 +69,8 @@ class SemiSupervised(LatentModel):
         features = 128
         self.classifier = nn.Sequential(nn.Dropout(dropout), (classifier or networks).encoder(image_shape, num_classes))
         self.features = networks.encoder(image_shape, features)
-        self.class_features = Affine(num_classes, features, bias=False)
-        self.style = nn.Sequential(networks.activation(), Affine(features, 2 * num_styles))
+        self.class_features = OneDNNLinear(num_classes, features, bias=False)
+        self.style = nn.Sequential(networks.activation(), OneDNNLinear(features, 2 * num_styles))
         self.decoder = networks.decoder(num_classes + num_styles, image_shape)
         self.register_buffer("class_prior", torch.zeros(1, num_classes))
         self.quality = MetricCollection(

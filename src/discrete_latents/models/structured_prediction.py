@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from discrete_latents.checks import whole
 from discrete_latents.latent import HardSampler, Objective, layout
-from discrete_latents.latent.checks import whole
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.networks import Network
 

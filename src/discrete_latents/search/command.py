@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from discrete_latents.command_line import fail, quoted
-from discrete_latents.errors import UserError
-from discrete_latents.launch import group_options
+from discrete_latents.config.compose import group_options
+from discrete_latents.config.overrides import quoted
+from discrete_latents.errors import UserError, fail
 from discrete_latents.search.console import prepare, say
 from discrete_latents.search.report import conclude
 from discrete_latents.search.settings import read

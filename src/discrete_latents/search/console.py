@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
-from discrete_latents.launch import prepare_process
+from discrete_latents.process import prepare_process
 
 
 def prepare() -> None:

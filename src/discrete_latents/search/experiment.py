@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from discrete_latents.launch import CONFIGS
+from discrete_latents.config.compose import CONFIGS
 from discrete_latents.search.space import literal
 
 

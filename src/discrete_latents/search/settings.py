@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -14,12 +14,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
-from discrete_latents import building, making
-from discrete_latents.command_line import key, quoted
+from discrete_latents.checks import positive, whole
+from discrete_latents.config import instantiate
+from discrete_latents.config.compose import configurations, dotted
+from discrete_latents.config.composition_errors import composition_mistake
+from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, suggest
-from discrete_latents.latent.checks import positive, whole
-from discrete_latents.launch import CONFIGS, composition_mistake, dotted
 from discrete_latents.search.space import distributions, literal
+from discrete_latents.training import build, validate
 
 
 @dataclass
@@ -104,7 +106,7 @@ def check_space(search: Search, settings: set[str]) -> None:
         config = composed(lambda: compose("train", search.overrides(first)), settings)
     except UserError as error:
         raise UserError(f"search.space: {error}") from error
-    used = building.without_unused_temperature(config).temperature
+    used = build.without_unused_temperature(config).temperature
     for name in search.space:
         group, _, setting = name.partition(".")
         if group == "temperature" and setting and setting not in used:
@@ -115,10 +117,10 @@ def rehearse(config: DictConfig, metric: str) -> None:
     """Builds all that a run builds and validates one batch, so that what is wrong with every trial is said once."""
     if config.resume is not None:
         raise UserError(f"resume = {config.resume} goes on with one run; a search goes on by the same command")
-    building.check(config)
-    data = building.build_data(config)
-    model = building.build_model(building.without_unused_temperature(config), data)
-    trainer = building.build_trainer(config, checkpoints=False)
+    validate.check(config)
+    data = build.build_data(config)
+    model = build.build_model(build.without_unused_temperature(config), data)
+    trainer = build.build_trainer(config, checkpoints=False)
     if trainer.num_devices * trainer.num_nodes > 1:
         raise UserError(
             f"trainer.devices = {config.trainer.devices}: a trial is one process; search.workers runs several at once"
@@ -128,11 +130,6 @@ def rehearse(config: DictConfig, metric: str) -> None:
     trainer.validate(model, datamodule=data, verbose=False)
     if metric not in trainer.callback_metrics:
         raise UserError(f"search.metric must be one of {', '.join(sorted(trainer.callback_metrics))}, got {metric!r}")
-
-
-def configurations() -> initialize_config_dir:
-    """Hydra, with the configurations of the project."""
-    return initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train")
 
 
 def composed(compose: Callable[[], Any], settings: set[str] | None = None) -> Any:
@@ -146,6 +143,6 @@ def composed(compose: Callable[[], Any], settings: set[str] | None = None) -> An
 
 def make(settings: DictConfig, key: str, **arguments: Any) -> Any:
     try:
-        return making.make(settings, key, **arguments)
+        return instantiate.make(settings, key, **arguments)
     except UserError as error:
         raise UserError(f"search.{error}") from error

@@ -11,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from discrete_latents.command_line import quoted
+from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError, suggest
 
 RANGE = {"low", "high", "step", "log"}

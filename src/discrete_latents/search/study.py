@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from discrete_latents.command_line import key
+from discrete_latents.config.overrides import key
 from discrete_latents.errors import UserError
 from discrete_latents.search.settings import Search
 

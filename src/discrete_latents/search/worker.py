@@ -15,14 +15,15 @@ from omegaconf import DictConfig
 from optuna import Study
 from optuna.trial import Trial, TrialState
 
-from discrete_latents import training
-from discrete_latents.callbacks import TrialReport
-from discrete_latents.command_line import quoted
+from discrete_latents.config.compose import configurations
+from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError
-from discrete_latents.results import write_json
+from discrete_latents.runs.results import write_json
 from discrete_latents.search.console import prepare, say, values
-from discrete_latents.search.settings import Search, composed, configurations
+from discrete_latents.search.settings import Search, composed
 from discrete_latents.search.study import next_trial, open_study, release
+from discrete_latents.search.trial_report import TrialReport
+from discrete_latents.training.train import train as train_run
 
 
 def work(search: Search, study: Study, interrupted: Callable[[], bool], until: float | None) -> None:
@@ -52,7 +53,7 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
 
     def train(config: DictConfig) -> Exception | None:
         try:  # here, since Hydra would add lines of its own
-            results = training.train(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
+            results = train_run(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
             write_json(folder / "results.json", results | {"metrics": report.metrics, "status": status})
         except Exception as error:

@@ -1,0 +1,123 @@
+"""Trained models from Python: load a run, then encode, decode, sample, complete and classify images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from yaml import YAMLError
+
+from discrete_latents.errors import UserError
+from discrete_latents.models import LatentModel
+from discrete_latents.runs.checkpoints import checkpoint, read_weights
+from discrete_latents.training.build import make_model, without_unused_temperature
+
+
+class Run:
+    """A trained model with its configuration. Made by `load_run`.
+
+    Images go in as (n, H, W) or (n, C, H, W), uint8 grey values or floats in [0, 1], and come out as floats in
+    [0, 1], (n, C, H, W), on the CPU. Everything is done in batches of `batch_size`, on the model's device.
+    A method that the model has no use for raises TypeError.
+    """
+
+    def __init__(self, model: LatentModel, config: DictConfig, batch_size: int = 500) -> None:
+        self.model = model
+        self.config = config
+        self.batch_size = batch_size
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The most probable code of each image: class indices, (n, N).
+
+        >>> run = load_run(vae_run)
+        >>> run.encode(images).shape
+        torch.Size([30, 20])
+        """
+        return self.batched("encode_codes", pixels(images))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """E[x | z] of class indices, (n, N).
+
+        >>> run = load_run(vae_run)
+        >>> run.decode(run.encode(images)).shape
+        torch.Size([30, 1, 8, 8])
+        """
+        return self.batched("decode_codes", codes)
+
+    def sample(self, count: int) -> Tensor:
+        """Images drawn from the model: E[x | z] of z from the prior.
+
+        >>> load_run(vae_run).sample(3).shape
+        torch.Size([3, 1, 8, 8])
+        """
+        sizes = torch.full((count,), 1).split(self.batch_size)
+        return torch.cat([self.call("sample")(len(size)).cpu() for size in sizes])
+
+    def complete(self, images: Tensor, count: int = 1) -> Tensor:
+        """`count` sampled completions of each image, (n, count, C, H, W): the given part as it is, E[x | h] in the
+        rest, whatever was there.
+
+        >>> load_run(sbn_run).complete(images, count=4).shape
+        torch.Size([30, 4, 1, 8, 8])
+        """
+        return self.batched("complete", pixels(images), count=count, dim=1)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class probabilities q(y | x), (n, K).
+
+        >>> probabilities = load_run(ssl_run).classify(images)
+        >>> probabilities.shape
+        torch.Size([30, 10])
+        >>> bool((probabilities.sum(-1) - 1).abs().max() < 1e-5)
+        True
+        """
+        return self.batched("classify", pixels(images)).softmax(-1)
+
+    def call(self, method: str) -> Callable[..., Tensor]:
+        """A method of the model, without gradients."""
+        if not hasattr(self.model, method):
+            raise TypeError(f"a {type(self.model).__name__} does not {method.split('_')[0]}")
+        return torch.no_grad()(getattr(self.model, method))
+
+    def batched(self, method: str, inputs: Tensor, dim: int = 0, **arguments: int) -> Tensor:
+        """The method's results over all inputs; `dim` is the dimension of its batch, made the first."""
+        function = self.call(method)
+        batches = inputs.to(self.model.device).split(self.batch_size)
+        return torch.cat([function(batch, **arguments).cpu().movedim(dim, 0) for batch in batches])
+
+
+def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = "cpu") -> Run:
+    """The model of a run directory, in evaluation mode. The data set is not needed.
+
+    ckpt: "best" by validation, or "last". Raises UserError for a directory that is not a run or has no such
+    checkpoint. Nothing in a checkpoint is executed; the configuration says what is made, which may be a class of any
+    installed package, though of none that Hydra knows to run code.
+
+    >>> run = load_run(vae_run)
+    >>> run.model.num_latents, run.model.num_classes
+    (20, 10)
+    """
+    path = Path(path)
+    weights = read_weights(checkpoint(path, ckpt))
+    try:
+        config = OmegaConf.load(path / ".hydra" / "config.yaml")
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml cannot be read") from error
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml has no settings")
+    if "model" not in config or "mean_image" not in weights:
+        raise UserError(f"{path} is not the directory of a run: its settings or its weights are those of no model")
+    model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
+    with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
+        model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
+    model.load_state_dict(weights)
+    return Run(model.to(device).eval(), config)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Images as floats in [0, 1], (n, C, H, W)."""
+    if images.dtype == torch.uint8:
+        images = images / 255
+    return (images if images.dim() == 4 else images.unsqueeze(1)).float()

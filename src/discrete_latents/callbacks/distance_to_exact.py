@@ -1,0 +1,46 @@
+"""How far estimators are from the truth, where the latents are few enough to enumerate."""
+
+from collections.abc import Mapping
+
+import lightning.pytorch as pl
+import torch
+
+from discrete_latents.checks import whole
+from discrete_latents.latent import Estimator, Exact
+from discrete_latents.latent.gradients import draw_gradient, draw_gradients
+from discrete_latents.models import LatentModel
+
+
+class DistanceToExact(pl.Callback):
+    """At the end of every epoch, on the first `count` validation images, logs for each estimator
+
+        exactness/NAME/bound      its mean bound minus the exact one, nats: 0 for hard samples, the relaxation's
+                                  gap for soft ones
+        exactness/NAME/bias       ‖E g − g*‖ / ‖g*‖, with g its gradient for the logits and g* the exact one; E is
+                                  over `repeats` draws, so an unbiased estimator shows noise / √repeats
+        exactness/NAME/noise      √E‖g − E g‖² / ‖g*‖
+
+    A temperature is at the model's global step; what an estimator would learn stays as it is at first. Costs `repeats`
+    passes an estimator and epoch. Raises ValueError where the model's latents are too many to enumerate.
+    """
+
+    def __init__(self, estimators: Mapping[str, Estimator], repeats: int = 100, count: int = 100) -> None:
+        self.estimators = dict(estimators)
+        self.repeats = whole("repeats", repeats)
+        self.count = whole("count", count)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+        batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
+        with pl_module.evaluation_noise(), torch.enable_grad():
+            objective = pl_module.objective(batch)
+            exact_bound, exact_gradient = draw_gradient(Exact(), objective)
+            scale = exact_gradient.norm()
+            for name, estimator in self.estimators.items():
+                estimator.to(pl_module.device).eval()
+                if estimator.temperature is not None:
+                    estimator.temperature.update(trainer.global_step)
+                draws = draw_gradients(estimator, objective, self.repeats)
+                noise = (draws.gradients - draws.mean()).flatten(1).square().sum(1).mean().sqrt()
+                pl_module.log(f"exactness/{name}/bound", draws.bounds.mean() - exact_bound.mean())
+                pl_module.log(f"exactness/{name}/bias", draws.bias(exact_gradient))
+                pl_module.log(f"exactness/{name}/noise", noise / scale)

@@ -1,0 +1,133 @@
+"""The command lines of train.py and eval.py."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.composition_errors import composition_error, composition_mistake
+from discrete_latents.config.overrides import argument, multirun, quoted
+from discrete_latents.config.saved import saved_choices, use_saved_config
+from discrete_latents.errors import UserError, fail
+from discrete_latents.process import prepare_process
+from discrete_latents.runs.results_table import show
+from discrete_latents.sweep import sweep
+from discrete_latents.sweep.job import run_job
+from discrete_latents.sweep.processes import check_start
+from discrete_latents.training.evaluate import evaluate
+from discrete_latents.training.train import train
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+show_once = rank_zero_only(show)
+
+
+def train_main() -> None:
+    """`python train.py`, `discrete-latents-train`."""
+    run, folder = argument("resume"), argument("hydra.run.dir")
+    unfinished, sweep_folder = argument("sweep.resume"), argument("hydra.sweep.dir")
+    try:
+        check_start()
+    except UserError as error:
+        fail(str(error))
+    if unfinished not in (None, "null"):
+        sys.argv[1:] = sweep.resuming(Path(unfinished), sys.argv[1:])
+    elif run not in (None, "null") and "--config-path" not in sys.argv:  # which a process of the run has already
+        if multirun():
+            fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
+        use_saved_config(Path(run), output=Path(run))
+    elif multirun() and sweep_folder and (Path(sweep_folder) / "multirun.yaml").exists():
+        fail(
+            f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
+            f"sweep.resume={sweep_folder}"
+        )
+    elif folder and (Path(folder) / ".hydra").exists() and "LOCAL_RANK" not in os.environ:
+        fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with resume={folder}")
+    launch(train_task, "train")
+
+
+def eval_main() -> None:
+    """`python eval.py`, `discrete-latents-eval`."""
+    run = argument("run")
+    if run is not None:
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
+        use_saved_config(Path(run), output=Path(run) / "evaluations" / stamp)
+        for name, default in (("run", run), ("ckpt", "best"), ("split", "test")):
+            value = argument(name) or default
+            sys.argv = [word for word in sys.argv if not word.startswith(f"{name}=")]
+            sys.argv.append(f"+evaluation.{name}={quoted(value)}")
+    launch(eval_task, "eval")
+
+
+def train_task(config: DictConfig) -> None:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        run_job(train_once, config)
+    else:
+        train_once(config)
+
+
+def train_once(config: DictConfig) -> None:
+    # Where Hydra starts from a saved configuration, only what was saved beside it says what was chosen.
+    folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
+    saved = (folder / ".hydra" / "hydra.yaml").is_file()
+    results = train(config, saved_choices(folder) if saved else HydraConfig.get().runtime.choices)
+    show_once(results, Path(config.paths.output_dir))
+
+
+def eval_task(config: DictConfig) -> None:
+    if "evaluation" not in config:
+        raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
+    chosen = config.evaluation
+    run = Path(chosen.run)
+    results = evaluate(config, run, chosen.ckpt, chosen.split, saved_choices(run))
+    show_once(results, Path(config.paths.output_dir))
+
+
+def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
+    """Runs a task under Hydra. A user's mistake is one line on stderr and exit code 1; anything else is a bug
+    and keeps its traceback."""
+    composed = False
+
+    def job(config: DictConfig) -> None:
+        nonlocal composed
+        composed = True
+        prepare_process()
+        try:
+            task(config)
+        except UserError as error:
+            fail(str(error))
+        except OmegaConfBaseException as error:
+            fail(composition_error(str(error), ()))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            fail(f"{config.paths.output_dir} cannot be written any more: {error}")
+
+    parser = get_args_parser()
+    parser.error = lambda message: fail(f"{message}; settings are name=value, and --help lists them")
+    parser.parse_args()  # as Hydra is about to, which would print how it is used
+    prepare_process()
+    sweep.Sweep.folder = None
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
+    except KeyboardInterrupt:
+        fail(f"interrupted; {sweep.hint()}" if sweep.Sweep.folder else "interrupted")
+    except Exception as error:
+        if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.folder):
+            fail(composition_mistake(error, config_name))
+        if sweep.Sweep.folder:  # a launcher that lost its worker, say
+            print(f"the sweep has stopped; {sweep.hint()}", file=sys.stderr)
+        raise
+    if sweep.Sweep.folder:
+        sweep.report()

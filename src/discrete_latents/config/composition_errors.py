@@ -1,0 +1,54 @@
+"""Hydra's reports of configurations that it cannot compose, in one line each."""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+
+from discrete_latents.config.compose import group_options, known_settings
+from discrete_latents.config.saved import saved_settings
+from discrete_latents.errors import suggest
+
+
+def composition_mistake(error: Exception, config_name: str, settings: Iterable[str] = ()) -> str:
+    """What Hydra says of the command line's configuration, in one line. settings: which could have been meant, where
+    those of the command line are not known."""
+    options = group_options()
+    known = set(settings) or saved_settings() or known_settings(config_name, options, sys.argv[1:])
+    return composition_error(f"{error}\n{error.__cause__ or ''}", options.keys() | known, options, sys.argv[1:])
+
+
+def composition_error(
+    message: str,
+    settings: Iterable[str],
+    options: Mapping[str, Iterable[str]] | None = None,
+    words: Iterable[str] = (),
+) -> str:
+    """Hydra's report of an override that does not fit, in one line.
+
+    settings: all dotted keys and groups that could have been meant. options: those of each group. words: the overrides,
+    of which Hydra does not always say the one.
+    """
+    if "Config group override must be a string" in message:
+        given = [word.lstrip("+").partition("=") for word in words]
+        for group, _, option in given:
+            if option not in (options or {}).get(group, [option]):
+                return f"{group} = {option} is not an option: {suggest(option, (options or {})[group])}"
+    if match := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)\w*'", message):
+        return (
+            f"launcher needs hydra-{match[1]}-launcher, which is not installed: pip install 'discrete-latents[sweep]'"
+        )
+    if match := re.search(r"Could not (?:find|load) '(.+)/([^/']*)'", message):
+        group, option = match.groups()
+        listed = message.partition("Available options")[2].partition("Config search path")[0]
+        known = re.findall(r"^\t(.+)$", listed, re.MULTILINE) or (options or {}).get(group, [])
+        return f"{group} = {option} is not an option: {suggest(option, known)}"
+    if match := re.search(r"An item is already at '([\w./@-]+)'", message):
+        return f"{match[1]} is a setting already: change it without the +"
+    if match := re.search(r"Could not (?:override|delete from config\.) '?([\w./@-]+)", message):
+        name = match[1].removesuffix(".")
+        if name in (options or {}):
+            return f"{name} is a group that this command does not take"
+        return f"{name} is not a setting: {suggest(name, settings)}"
+    if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
+        return f"{match[2]} is not a setting: {suggest(match[2], settings)}"
+    return " ".join(message.split())

@@ -1,0 +1,1 @@
+"""Estimators that are one differentiable draw."""

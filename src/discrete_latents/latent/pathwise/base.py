@@ -1,0 +1,79 @@
+"""Path-derivative estimators: one run, the gradient flows through a relaxed or straight-through sample."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
+
+
+class Pathwise(Estimator):
+    """An estimator that is one differentiable draw. Subclasses define `rsample`.
+
+    kl: how the KL from the prior is computed, one of the class's `kls`: "analytic", the categorical KL in
+        closed form; "sampled", log q(z) − log p(z) of a hard sample; "relaxed", the same of the ExpConcrete
+        densities of a soft sample, which makes the relaxed bound a bound.
+    Also a layer: called with logits instead of an objective, (…, K), it returns a draw, as
+    `torch.nn.functional.gumbel_softmax` does. Raises ValueError for a KL that the class does not have, and
+    for hard samples with a learned temperature.
+    """
+
+    kls: ClassVar[Sequence[str]] = ("analytic", "sampled")
+    temperature: Temperature
+
+    def __init__(self, temperature: float | Temperature = 1.0, kl: str = "analytic", samples: int = 1) -> None:
+        super().__init__(samples)
+        if kl not in self.kls:
+            raise ValueError(f"kl must be one of {', '.join(self.kls)} for {type(self).__name__}, got {kl!r}")
+        self.kl = kl
+        self.temperature = as_temperature(temperature)
+        if isinstance(self.temperature, Learned) and not self.relaxed:
+            raise ValueError(
+                f"temperature must be a number or a schedule for {type(self).__name__}, whose samples are hard: only "
+                "that of soft samples can be learned"
+            )
+
+    def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+        """One sample, with this estimator's gradient."""
+        raise NotImplementedError
+
+    def forward(self, objective: Objective | Tensor) -> Tensor:
+        if isinstance(objective, Tensor):
+            return Sampler(lambda logits, _prior, _shape: (self.rsample(logits), 0.0))(objective)
+        return super().forward(objective)
+
+    def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        expanded = logits.expand(*shape, *logits.shape)
+        z = self.rsample(expanded)
+        if prior is None:
+            return z, 0.0
+        if self.kl == "sampled":
+            return z, categorical_log_prob(z, expanded) - categorical_log_prob(z, prior)
+        if shape:
+            raise ValueError(
+                f"samples = {self.samples} with kl = analytic is not a lower bound; allowed with a prior: "
+                f"samples = 1, or kl = {' or '.join(kl for kl in self.kls if kl != 'analytic')}"
+            )
+        return z, categorical_kl(logits, prior)
+
+
+def straight_through_argmax(soft: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """One-hot of the largest class, exactly, with the gradient of `soft`."""
+    return with_gradient_of(soft, argmax_one_hot(soft.detach()))
+
+
+def argmax_one_hot(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """One-hot of the largest class."""
+    codes = layout.classes_first(x).argmax(layout.class_dim(x))
+    return layout.one_hot(codes, x.shape[-1], x.dtype)
+
+
+def with_gradient_of(soft: Float[Tensor, "... K"], hard: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """`hard`, exactly, with the gradient of `soft`."""
+    return hard + (soft - soft.detach())

@@ -1,0 +1,27 @@
+"""DARN's estimator, also called the 1/2 estimator."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import sample
+from discrete_latents.latent.pathwise.base import Pathwise
+
+
+class Darn(Pathwise):
+    """The score function with a first-order baseline, f(z) + f′(z)ᵀ(u − z): the objective at the uniform u = 1/K as
+    seen from the sample z, each latent's in its own coordinates. The baseline depends on z and its correction is left
+    out, so the gradient is f′(z)ᵀ(z − u) · ∇log q(z): biased, but exact for Bernoulli latents and objectives that are
+    quadratic in each of them (Gregor, Danihelka, Mnih, Blundell, Wierstra 2014; the 1/2 estimator of Gu, Levine,
+    Sutskever, Mnih 2016). With z and u exchanged in the baseline, quadratics would have the mean gradient 0.
+
+    It needs f′ at the sample alone, so it is a backward rule of one run: a gradient v of z becomes vᵀ(z − u) (z − π).
+    """
+
+    def __init__(self, kl: str = "analytic", samples: int = 1) -> None:
+        super().__init__(1.0, kl, samples)
+
+    def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+        z = sample(logits)
+        log_q = (logits * (z - layout.softmax(logits.detach()))).sum(-1, keepdim=True)  # its gradient is the score
+        return z + (z - 1 / logits.shape[-1]) * (log_q - log_q.detach())

@@ -1,0 +1,32 @@
+"""Gumbel-Rao: ST-Gumbel with its noise averaged out."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from discrete_latents.checks import whole
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import conditional_gumbels, sample
+from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
+from discrete_latents.latent.temperature import Temperature
+
+
+class GumbelRao(Pathwise):
+    """The ST-Gumbel gradient's conditional expectation given the class that is drawn, by Monte Carlo (Paulus, Maddison,
+    Krause 2021, section 3): forward a sample D, backward the mean over k of softmax((logits + G_k) / τ) with G_k drawn
+    given that logits + G_k has its largest class at D. How G_k depends on the logits is not differentiated: a draw's
+    gradient is that of the softmax at its noise. The same mean gradient as ST-Gumbel, the less variance the more draws.
+
+    draws: how many G_k, the paper's 10, 100 or 1000.
+    """
+
+    def __init__(
+        self, temperature: float | Temperature = 1.0, draws: int = 10, kl: str = "analytic", samples: int = 1
+    ) -> None:
+        super().__init__(temperature, kl, samples)
+        self.draws = whole("draws", draws)
+
+    def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+        hard = sample(logits)
+        copies = logits.detach().expand(self.draws, *logits.shape)
+        perturbed = logits + (conditional_gumbels(copies, hard) - copies)
+        return with_gradient_of(layout.softmax(perturbed / self.temperature()).mean(0), hard)

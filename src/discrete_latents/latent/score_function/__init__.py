@@ -1,0 +1,1 @@
+"""Estimators that weigh ∇ log q(z) by a learning signal, and what they share."""

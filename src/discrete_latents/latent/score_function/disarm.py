@@ -1,0 +1,49 @@
+"""DisARM, for Bernoulli latents."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import sample
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.score_function.trace import Recorder, Site, run
+
+
+class DisARM(Estimator):
+    """Two antithetic samples b = 1[u > σ(−a)] and b̃ = 1[u < σ(a)], a the log-odds; the gradient of a is
+    (f(b) − f(b̃)) / 2 · (−1)^b̃ · 1[b ≠ b̃] · σ(|a|) (Dong, Mnih, Tucker 2020; U2G of Yin, Ho, Yan, Qian, Zhou 2020).
+    With several layers each has its own b̃, given the layers above, and the layers below it are drawn anew: 1 + L runs,
+    the bound being their mean.
+
+    Raises ValueError for K > 2, where it is not defined.
+    """
+
+    unbiased = True
+    bernoulli = True
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        recorder = Recorder()
+        bound = run(objective, recorder)
+        bounds, surrogate = [bound], torch.zeros_like(bound)
+        for index, site in enumerate(recorder.sites):
+            antithetic = self.antithetic(site)
+            bounds.append(run(objective, recorder.replay(index, antithetic, below=sample)))
+            difference = (bounds[0] - bounds[-1]).detach()[..., None, None] / 2
+            # b − b̃ is ±1 in both classes where the two differ, with the sign that the logits' gradient has, and else 0.
+            likelier = layout.softmax(site.logits.detach()).amax(-1, keepdim=True)
+            surrogate = surrogate + site.with_gradient(difference * (site.z - antithetic) * likelier)
+        return torch.stack(bounds).mean(0) + surrogate
+
+    def antithetic(self, site: Site) -> Tensor:
+        """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u decides."""
+        if site.logits.shape[-1] != 2:
+            raise ValueError(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
+        off, on = layout.softmax(site.logits.detach()).unbind(-1)
+        v = torch.rand_like(on)
+        u = torch.where(site.z[..., 1] > 0.5, off + on * v, off * v)
+        again = (u < on).to(site.z.dtype)
+        return torch.stack([1 - again, again], -1)

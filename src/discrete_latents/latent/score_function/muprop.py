@@ -1,0 +1,37 @@
+"""MuProp: the score function with the mean-field network's first-order expansion as control variate."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from discrete_latents.latent import layout
+from discrete_latents.latent.estimator import Objective
+from discrete_latents.latent.score_function.reinforce import Reinforce
+from discrete_latents.latent.score_function.trace import Recorder, run
+
+
+class MuProp(Reinforce):
+    """The signal less f̄(π) + f̄′(π)ᵀ(z − π), where f̄ is the bound with this layer at its mean π and those below at
+    theirs (mean-field), and f̄′(π) ∂π/∂logits added to the gradient, which keeps it unbiased (Gu, Levine, Sutskever,
+    Mnih 2016, section 3). Each layer is expanded given the hard samples above it: 1 + L runs.
+
+    baselines, normalize: as `Reinforce`'s, subtracted after the expansion; the paper has them as NVIL.
+    """
+
+    differentiates = True
+
+    def __init__(
+        self, baselines: Mapping[str, Callable[[int], nn.Module]] | None = None, normalize: bool = False
+    ) -> None:
+        super().__init__(baselines, normalize)
+
+    @torch.enable_grad()
+    def control(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> tuple[Tensor, Tensor]:
+        site = recorder.sites[index]
+        mean = layout.softmax(site.logits.detach()).requires_grad_()
+        expansion = run(objective, recorder.replay(index, mean, below=layout.softmax)) + site.kl
+        (slope,) = torch.autograd.grad(expansion.sum(), mean)
+        mean = mean.detach()
+        correction = mean * (slope - (mean * slope).sum(-1, keepdim=True))
+        return signal - expansion.detach() - (slope * (site.z - mean)).sum((-1, -2)), correction

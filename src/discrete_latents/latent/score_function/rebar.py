@@ -1,0 +1,78 @@
+"""REBAR: the score function with a relaxed sample's bound as control variate."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.checks import finite
+from discrete_latents.latent import layout
+from discrete_latents.latent.distributions import conditional_gumbels, gumbel_like
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
+
+
+class Rebar(Estimator):
+    """The gradient of the logits is (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃): b a hard sample, z its perturbed logits, z̃
+    perturbed logits drawn anew given b, both reparameterised, and c(z) = η f(softmax(z / τ)) (Tucker, Mnih, Maddison,
+    Lawson, Sohl-Dickstein 2017, section 3). Unbiased whatever η and τ; both are trained on the gradient's variance.
+    Each layer is relaxed, and those below it with it, given the hard samples above: 1 + 2 L runs.
+
+    temperature: τ; a `Learned` one is trained on the variance, another follows its schedule. scale: η at first.
+    Raises ValueError where it is not finite.
+    """
+
+    unbiased = True
+    differentiates = True
+    temperature: Temperature
+
+    def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = Learned(0.5, 0.05) if temperature is None else as_temperature(temperature)
+        self.scale = nn.Parameter(torch.tensor(finite("scale", scale)))
+
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        recorder = Recorder()
+        bound = run(objective, recorder)
+        surrogate = bound
+        for index, site in enumerate(recorder.sites):
+            gradient = self.gradient(objective, recorder, index, (bound + site.kl).detach())
+            surrogate = surrogate + site.with_gradient(gradient)
+            if self.training and torch.is_grad_enabled():
+                surrogate = surrogate - self.variance_loss(gradient)
+        return surrogate
+
+    @torch.enable_grad()
+    def gradient(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> Tensor:
+        """The gradient of a site's logits, (B, N, K), itself a function of what is trained on its variance."""
+        site = recorder.sites[index]
+        logits = site.logits.detach().requires_grad_()
+        log_q = layout.log_softmax(logits)
+        z = log_q + (conditional_gumbels(log_q, site.z) - log_q).detach()  # given b, as if b came of z
+        again = conditional_gumbels(log_q, site.z)
+        soft = layout.softmax(torch.stack([z, again]) / self.temperature())
+        control, control_again = self.control(objective, recorder, index, soft).unbind()
+        (slope,) = torch.autograd.grad((control - control_again).sum(), logits, create_graph=True)
+        return (signal - control_again)[..., None, None] * site.score() + slope
+
+    def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
+        """The control variate c of relaxed samples, (2, B, N, K), both with the same noise below."""
+
+        def below(logits: Tensor) -> Tensor:
+            noise = gumbel_like(logits[0] if logits.dim() > 3 else logits)  # no leading 2 where z has no effect
+            return layout.softmax((layout.log_softmax(logits) + noise) / self.temperature())
+
+        relaxed = run(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
+        return self.scale * relaxed
+
+    def variance_loss(self, gradient: Float[Tensor, "B N K"]) -> Tensor:
+        """A zero whose gradient for τ, η and critics is that of the mean squared gradient, which is that of the
+        variance since the mean does not depend on them. The model's own parameters do not see it."""
+        tuned = [part for part in self.parameters() if part.requires_grad]
+        if not tuned:
+            return torch.zeros_like(gradient[0, 0, 0])
+        loss = gradient.square().sum((-1, -2)).mean()
+        slopes = torch.autograd.grad(loss, tuned, allow_unused=True)
+        products = [(part * slope).sum() for part, slope in zip(tuned, slopes, strict=True) if slope is not None]
+        total = sum(products, torch.zeros_like(loss))
+        return total - total.detach()

@@ -1,0 +1,96 @@
+"""The score-function estimator with baselines."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.checks import truth
+from discrete_latents.latent import layout
+from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.score_function.baselines import PerSite, Scale
+from discrete_latents.latent.score_function.trace import Recorder, run
+
+
+class Reinforce(Estimator):
+    """The gradient of the logits is (signal − baselines) · ∇log q(z) (Williams 1992); everything else is differentiated
+    as it stands. With one sample, the signal of a layer is the bound without the KL terms that its draw does not change
+    (the local signals of Mnih, Gregor 2014); with m, it is the m-sample bound, for each of the samples.
+
+    baselines: by name, what makes each from the number of features of the logits: `MovingAverage`, `InputNetwork`
+        (both and `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
+    normalize: whether the gradient of the logits is divided by max(1, the running standard deviation of the centred
+        signal): all of it, so that an analytic KL keeps its weight against the signal.
+    """
+
+    unbiased = True
+
+    def __init__(
+        self,
+        baselines: Mapping[str, Callable[[int], nn.Module]] | None = None,
+        normalize: bool = False,
+        samples: int = 1,
+    ) -> None:
+        super().__init__(samples)
+        truth("normalize", normalize)
+        self.makers = dict(baselines or {})
+        self.check_makers()
+        self.baselines = PerSite(self.make_baselines)
+        self.scales = PerSite(partial(Scale, decay=0.9)) if normalize else None
+        self.replaces_buffers = normalize
+
+    def check_makers(self) -> None:
+        """Makes each baseline once, without a trace, so that a wrong setting is said now and not at the first step."""
+        with torch.random.fork_rng(devices=[]):
+            for name, make in self.makers.items():
+                if not callable(make):
+                    raise ValueError(f"baselines.{name} must be called with a number of features, got {make!r}")
+                try:
+                    make(1)
+                except ValueError as error:
+                    raise ValueError(f"baselines.{name}.{error}") from error
+
+    def make_baselines(self, features: int) -> nn.ModuleDict:
+        return nn.ModuleDict({name: make(features) for name, make in self.makers.items()})
+
+    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
+        shape = () if self.samples == 1 else (self.samples,)
+        recorder = Recorder(shape, sampled=self.samples > 1, incoming=self.with_scaled_gradient)
+        bound = layout.log_mean_exp(run(objective, recorder))
+        surrogate = bound
+        for index, site in enumerate(recorder.sites):
+            signal = bound.detach() + site.kl if self.samples == 1 else bound.detach()
+            signal, correction = self.control(objective, recorder, index, signal)
+            centred, loss = self.centre(index, site.logits.detach(), signal)
+            terms = site.with_gradient(centred[..., None, None] * site.score() + correction) - loss
+            surrogate = surrogate + terms.flatten(0, -2).sum(0) if terms.dim() > 1 else surrogate + terms
+        return surrogate
+
+    def control(
+        self, objective: Objective, recorder: Recorder, index: int, signal: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        """The signal of a site less a control variate, and what this adds to the gradient of its logits."""
+        return signal, 0.0
+
+    def centre(self, index: int, logits: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """The signal less its baselines, and zeros whose gradient trains the baselines."""
+        learns = self.training and torch.is_grad_enabled()
+        loss = torch.zeros_like(signal)
+        for baseline in self.baselines.at(index, logits).values():
+            residual = signal - baseline(logits).to(signal.dtype)
+            if learns:
+                baseline.observe(signal)
+            loss = loss + residual.square() / 2
+            signal = residual.detach()
+        if self.scales is not None and learns:
+            self.scales.at(index, logits).observe(signal)
+        return signal, loss - loss.detach()
+
+    def with_scaled_gradient(self, index: int, logits: Tensor) -> Tensor:
+        """The logits, whose gradient is normalised where that is asked for."""
+        if self.scales is None:
+            return logits
+        scaled = logits / self.scales.at(index, logits)()
+        return scaled + (logits - scaled).detach()

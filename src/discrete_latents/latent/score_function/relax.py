@@ -1,0 +1,43 @@
+"""RELAX: REBAR with a learned critic."""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.checks import whole
+from discrete_latents.latent import layout
+from discrete_latents.latent.estimator import Objective
+from discrete_latents.latent.score_function.baselines import OneHidden, PerSite
+from discrete_latents.latent.score_function.rebar import Rebar
+from discrete_latents.latent.score_function.trace import Recorder
+from discrete_latents.latent.temperature import Temperature
+
+
+class Critic(OneHidden):
+    """r(z): one hidden layer, of a relaxed sample and of the logits that it came of; 0 at first."""
+
+    def __init__(self, features: int, hidden: int = 100) -> None:
+        super().__init__(2 * features, hidden)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, soft: Float[Tensor, "2 B N K"], log_q: Float[Tensor, "B N K"]) -> Float[Tensor, "2 B"]:
+        return super().forward(torch.cat([soft, log_q.expand_as(soft)], -1).flatten(-2))
+
+
+class Relax(Rebar):
+    """REBAR's estimator with c(z) = η f(softmax(z / τ)) + r(softmax(z / τ)), r a network trained with τ and η on the
+    gradient's variance (Grathwohl, Choi, Wu, Roeder, Duvenaud 2018, section 3). Unbiased whatever r is.
+
+    hidden: the width of the critic's hidden layer. The others: `Rebar`.
+    """
+
+    def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0, hidden: int = 100) -> None:
+        super().__init__(temperature, scale)
+        self.critics = PerSite(partial(Critic, hidden=whole("hidden", hidden)))
+
+    def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
+        log_q = layout.log_softmax(recorder.sites[index].logits.detach())
+        critic = self.critics.at(index, log_q)(soft, log_q)
+        return super().control(objective, recorder, index, soft) + critic.to(soft.dtype)

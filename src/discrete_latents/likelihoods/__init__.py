@@ -1,0 +1,7 @@
+"""Likelihoods: one option of the group `model/likelihood` a file."""
+
+from discrete_latents.likelihoods.base import Likelihood
+from discrete_latents.likelihoods.bernoulli import Bernoulli
+from discrete_latents.likelihoods.gaussian import Gaussian
+
+__all__ = ["Bernoulli", "Gaussian", "Likelihood"]

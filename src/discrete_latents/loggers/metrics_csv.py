@@ -1,0 +1,97 @@
+"""metrics.csv: every logged value of a run."""
+
+import csv
+import io
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from discrete_latents.atomic_write import atomic_write
+from discrete_latents.errors import UserError
+
+
+class MetricsCSV(Logger):
+    """Writes one row a logged step into `path`, at once, so that a killed run keeps what it had.
+
+    A resumed run goes on in the same file, with `continue_after` the rows of its checkpoint. (Lightning's own CSVLogger
+    deletes what is there.) Raises UserError where that file is something else.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.rows: list[dict[str, Any]] | None = None
+        self.dropped: list[dict[str, Any]] = []
+        self.columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        """Nothing: the configuration is in the run's `.hydra` folder."""
+
+    def count(self) -> int:
+        """How many rows there are."""
+        if self.rows is None:
+            self.rows = self.read()
+        return len(self.rows)
+
+    def continue_after(self, count: int) -> None:
+        """Goes on after the first `count` rows of the file: later ones are of steps that are now done again, but for
+        a test that ended a shorter run. The file stays as it is until something is logged."""
+        rows = self.read()
+        self.rows, self.dropped = rows[:count], rows[count:]
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row: dict[str, Any] = {"step": step, **metrics}
+        self.count()
+        assert self.rows is not None
+        for old in self.dropped:
+            again = old.get("step") == str(step) and old.keys() == row.keys()
+            if not again and any(name.startswith("test/") for name in old):
+                self.rows.append(old)
+        self.dropped = []
+        self.rows.append(row)
+        if row.keys() <= set(self.columns):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        else:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the whole file, whose rows have other columns than before, all or nothing."""
+        assert self.rows is not None
+        self.columns = ["step", *sorted(set().union(*self.rows) - {"step"})]
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        atomic_write(self.path, table.getvalue())
+
+    def read(self) -> list[dict[str, Any]]:
+        """The rows of an earlier part of this run. Raises UserError for a file that is no such table."""
+        if not self.path.is_file():
+            return []
+        rows = None
+        with self.path.open(newline="") as file, suppress(UnicodeDecodeError, csv.Error):
+            reader = csv.DictReader(file, restkey="beyond the last column")
+            if "step" in (reader.fieldnames or ["step"]):
+                rows = [{name: value for name, value in row.items() if value} for row in reader]
+        if rows is None or any("beyond the last column" in row for row in rows):
+            raise UserError(f"{self.path} is not a table of metrics; move it away, and the run goes on in a new one")
+        return rows

@@ -1,0 +1,8 @@
+"""Networks between images and features: one option of the group `model/network` a file."""
+
+from discrete_latents.networks.base import Network
+from discrete_latents.networks.cnn import CNN
+from discrete_latents.networks.linear import LinearNetwork
+from discrete_latents.networks.mlp import MLP
+
+__all__ = ["CNN", "MLP", "LinearNetwork", "Network"]

@@ -1,0 +1,46 @@
+"""What a network is: a maker of an encoder and a decoder that belong together.
+
+Encoders map (*S, B, *image) to (*S, B, features), decoders back, for any number of sample dimensions *S.
+The last layer of each is linear: its outputs are logits or means.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+ACTIVATIONS = set(nn.modules.activation.__all__) - {
+    *("MultiheadAttention", "Threshold"),  # take more than their input
+    *("GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"),  # see several numbers at once
+}
+
+
+class Network:
+    """Makes encoders and decoders.
+
+    hidden: widths of the encoder's hidden layers. decoder_hidden: the decoder's; the encoder's mirrored where
+    None. activation: the name of a class in `torch.nn` that works on each number by itself. Raises ValueError for
+    widths below 1 or an unknown name.
+    """
+
+    def __init__(
+        self, hidden: Sequence[int], decoder_hidden: Sequence[int] | None = None, activation: str = "ReLU"
+    ) -> None:
+        self.hidden = widths("hidden", hidden)
+        self.decoder_hidden = self.hidden[::-1] if decoder_hidden is None else widths("decoder_hidden", decoder_hidden)
+        if not (isinstance(activation, str) and activation in ACTIVATIONS):
+            raise ValueError(f"activation must be the name of an activation in torch.nn, as ReLU, got {activation!r}")
+        self.activation: type[nn.Module] = getattr(nn, activation)
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        raise NotImplementedError
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        raise NotImplementedError
+
+
+def widths(name: str, values: Sequence[int]) -> list[int]:
+    """`values` as a list. Raises ValueError unless they are whole numbers of at least 1."""
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    if not listed or not all(type(value) is int and value >= 1 for value in values):
+        raise ValueError(f"{name} must be a list of whole numbers of at least 1, as [200, 200], got {values!r}")
+    return list(values)

@@ -1,0 +1,61 @@
+"""Convolutional networks."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.networks.base import Network
+from discrete_latents.networks.onednn_linear import OneDNNLinear
+
+
+class CNN(Network):
+    """Convolutions of stride 2, `hidden` being their channels, then one linear map; the decoder is the transpose.
+
+    Raises ValueError where the height or width of an image cannot be halved once for each layer.
+    """
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        small = self.smallest(image_shape, "hidden", self.hidden)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), self.activation()]
+        return AnyBatch(nn.Sequential(*layers, nn.Flatten(), OneDNNLinear(math.prod(small), features)), event_dims=3)
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        small = self.smallest(image_shape, "decoder_hidden", self.decoder_hidden)
+        small = (self.decoder_hidden[0], *small[1:])
+        layers: list[nn.Module] = [OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small)]
+        for inputs, outputs in pairwise([*self.decoder_hidden, image_shape[0]]):
+            layers += [self.activation(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
+        return AnyBatch(nn.Sequential(*layers), event_dims=1)
+
+    def smallest(self, image_shape: Sequence[int], name: str, channels: Sequence[int]) -> tuple[int, int, int]:
+        """The shape after the last convolution."""
+        if len(image_shape) != 3:
+            raise ValueError(
+                f"network must be linear or mlp for inputs that are no whole images, got {type(self).__name__}"
+            )
+        _, height, width = image_shape
+        shrink = 2 ** len(channels)
+        if not channels or height % shrink or width % shrink:
+            raise ValueError(
+                f"{name} = {list(channels)} needs images that can be halved {len(channels)} times (and at least "
+                f"one width), got {height}×{width}"
+            )
+        return channels[-1], height // shrink, width // shrink
+
+
+class AnyBatch(nn.Module):
+    """Gives a network that takes one batch dimension all of (*S, B) as one."""
+
+    def __init__(self, network: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.network = network
+        self.event_dims = event_dims
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        batch = x.shape[: x.dim() - self.event_dims]
+        return self.network(x.flatten(0, len(batch) - 1)).unflatten(0, batch)

@@ -1,0 +1,65 @@
+"""Fully connected layers whose products are oneDNN's where those are the faster ones."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+
+class OneDNNLinear(nn.Linear):
+    """`torch.nn.Linear`, in float32 on AMD processors with AVX-512 by oneDNN's matrix products.
+
+    For those, torch itself takes MKL, which leaves half of such a processor unused: the products of a training step of
+    a 784-512-256 autoencoder take 3.4 ms instead of 6.0, with the same results up to the order of additions. Everywhere
+    else (other processors, a GPU, other precisions) it is `torch.nn.Linear`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
+        if not (float32 and FASTER) or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        y: Tensor = Product.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # type: ignore[assignment]
+        return y.view(*x.shape[:-1], self.out_features)
+
+
+class Product(Function):
+    """x Aᵀ + b. Its gradients are products of the same kind, so it can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, a)
+        return opaque_product(x, a, b) if torch.compiler.is_compiling() else onednn_product(x, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, Any, Any]:
+        (slope,), (x, a), (needs_x, needs_a, needs_b) = slopes, ctx.saved_tensors, ctx.needs_input_grad
+        return (
+            Product.apply(slope, a.t(), None) if needs_x else None,
+            Product.apply(slope.t(), x.t(), None) if needs_a else None,
+            slope.sum(0) if needs_b else None,
+        )
+
+
+def onednn_product(x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, a, b, "none", [], "")
+
+
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+"""The operator is one that torch.compile uses for inference, not documented: where torch has none, MKL serves."""
+
+
+def amd() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return "AuthenticAMD" in (cpuinfo.read_text() if cpuinfo.is_file() else platform.processor())
+
+
+# By what the processor is, not by a measurement, which could choose otherwise in the next run and change its last bits.
+# With AVX2 alone a step takes an eighth less with MKL.
+FASTER = AVAILABLE and torch.backends.cpu.get_cpu_capability() == "AVX512" and amd()
+
+# As an operator of our own, which torch.compile calls as it is: that of torch it takes for constant weights alone.
+opaque_product = torch.library.custom_op("discrete_latents::product", onednn_product, mutates_args=())
+opaque_product.register_fake(lambda x, a, b: x.new_empty(x.shape[0], a.shape[0]))

@@ -1,0 +1,5 @@
+"""The optimiser and its learning rate over training."""
+
+from discrete_latents.optimization.optimization import Optimization
+
+__all__ = ["Optimization"]

@@ -1,0 +1,112 @@
+"""What is said of a run whose numbers are no longer finite."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from discrete_latents.errors import NotFinite
+from discrete_latents.latent import Estimator, HardSampler
+from discrete_latents.models import LatentModel
+
+
+class LogitSampler(HardSampler):
+    """Remembers the largest logit, in absolute value, of all that it is asked to draw from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest: list[Tensor] = []
+
+    def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        self.largest.append(logits.abs().max())
+        return super().draw(logits, prior, shape)
+
+
+class FiniteCheck(pl.Callback):
+    """Before each validation of training and before each checkpoint, looks whether the parameters, and the bounds since
+    they were last logged, are finite on all processes. Raises NotFinite where they are not. Waits for the device once.
+    """
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.check(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.check(trainer, pl_module)
+
+    def check(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        recent: list[Tensor] = getattr(model, "trained_bounds", [])
+        bounds = torch.stack(recent) if recent else torch.zeros(1)
+        parameters = get_total_norm(list(model.parameters()), float("inf"))
+        finite = bool(parameters.isfinite() & bounds.isfinite().all().to(parameters.device))
+        if not trainer.strategy.reduce_boolean_decision(finite):
+            raise NotFinite(trainer.global_step)
+
+
+def account(model: LatentModel, stopped: NotFinite) -> str:
+    """Where training stopped being finite, and what may explain it, in one line."""
+    values, end, batch = [float(bound) for bound in model.trained_bounds], stopped.step, stopped.batch
+    bad = [index for index, value in enumerate(values) if not -float("inf") < value < float("inf")]
+    said = f"after step {end - 1} training is not finite"
+    if bad:
+        said = f"the bound of step {end - len(values) + bad[0]} is {values[bad[0]]}"
+        said += f", of the step before {values[bad[0] - 1]:.4g} nats" if bad[0] else ""
+    where = not_finite(model.named_parameters())
+    statistics = {"learning rate": model.trainer.optimizers[0].param_groups[0]["lr"]}
+    if model.estimator.temperature is not None:
+        statistics["temperature"] = model.estimator.temperature().item()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if gradients:
+        statistics["gradient norm"] = get_total_norm(gradients).item()
+    if where:
+        where = f"parameters: {where}"
+    else:
+        statistics["largest parameter"] = get_total_norm(list(model.parameters()), float("inf")).item()
+        if batch is not None and model.trainer.world_size == 1:
+            outputs, statistics["largest logit"] = rerun(model, batch)
+            where = f"output: {outputs}" if outputs else ""
+    measured = ", ".join(f"{name} {value:.4g}" for name, value in statistics.items())
+    return (
+        f"{said}; not finite: {where or 'nothing now'}; {measured}. Its checkpoints are of before that. Resumed or run "
+        "again, trainer.log_every_n_steps=1 stops at the first such step, trainer.detect_anomaly=true at the operation"
+    )
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Which of some named tensors are not finite: how many of each module."""
+    counts: dict[str, list[bool]] = {}
+    for name, tensor in tensors:
+        counts.setdefault(name.split(".")[0], []).append(not bool(tensor.isfinite().all()))
+    return ", ".join(f"{name} ({sum(bad)} of {len(bad)})" for name, bad in counts.items() if any(bad))
+
+
+def rerun(model: LatentModel, batch: Any) -> tuple[str, float]:
+    """Which part of a model first gives what is not finite on a batch, "" for none, and the largest logit."""
+    first: list[str] = []
+
+    def look(name: str, output: Tensor) -> None:
+        if not bool(output.isfinite().all()):
+            first.append(name)
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: look(name, output)
+
+    networks = [(name, child) for name, child in model.named_children() if not isinstance(child, Estimator)]
+    handles = [child.register_forward_hook(hook(name)) for name, child in networks]
+    sampler = LogitSampler()
+    batch = tuple(part.to(model.device) for part in batch)
+    with model.evaluation_noise(), model.trainer.precision_plugin.forward_context():
+        try:
+            look("likelihood", model.objective(batch)(sampler))
+            look(f"estimator ({type(model.estimator).__name__})", model(batch))
+        except (ValueError, RuntimeError):  # what cannot be drawn from
+            first.append("sampler")
+        finally:
+            for handle in handles:
+                handle.remove()
+    return (first or [""])[0], torch.stack(sampler.largest).max().item() if sampler.largest else 0.0

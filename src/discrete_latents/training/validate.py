@@ -1,0 +1,80 @@
+"""What a configuration must be, said before anything is trained."""
+
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from discrete_latents.checks import positive, truth, whole
+from discrete_latents.data import ImageData
+from discrete_latents.errors import UserError
+from discrete_latents.models import LatentModel
+
+
+def check(config: DictConfig) -> None:
+    """Raises UserError for settings that nothing else checks in time."""
+    if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed must be a whole number of at least 0 and below 2^32, got {config.seed!r}")
+    lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
+    lowest |= {"accumulate_grad_batches": 1, "num_sanity_val_steps": -1}
+    try:
+        truth("compile", config.compile)
+        if config.trainer.get("gradient_clip_val") is not None:
+            positive("trainer.gradient_clip_val", config.trainer.gradient_clip_val)
+        whole("eval_samples", config.eval_samples)
+        whole("steps_per_loop", config.steps_per_loop)
+        for name, least in lowest.items():
+            whole(f"trainer.{name}", config.trainer.get(name, least), least)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if config.trainer.get("precision") in ("16-mixed", "16", 16) and config.trainer.get("accelerator") == "cpu":
+        raise UserError(
+            f"trainer.precision must be bf16-mixed on a CPU, got {config.trainer.precision}, which needs trainer=gpu"
+        )
+    check_folders(config)
+
+
+def check_folders(config: DictConfig) -> None:
+    """Raises UserError for a folder that a run is to write into, and cannot. Makes none."""
+    written = {"paths.output_dir": config.paths.output_dir}
+    for group in ("callbacks", "logger"):
+        for name, settings in (config.get(group) or {}).items():
+            for key in ("dirpath", "folder", "save_dir", "path"):
+                if isinstance(settings, DictConfig) and settings.get(key) is not None:
+                    written[f"{group}.{name}.{key}"] = settings[key]
+    for name, value in written.items():
+        what = "in a folder" if name.endswith(".path") else "a folder"
+        try:
+            path = Path(value).absolute()
+            above = (path, *path.parents)[what != "a folder" :]
+            with TemporaryFile(dir=next(folder for folder in above if folder.exists())):
+                pass
+        except (OSError, TypeError) as error:
+            raise UserError(f"{name} must be {what} that can be written, got {value!r}: {error}") from error
+
+
+def check_labels(model: LatentModel, data: ImageData) -> None:
+    """Raises UserError for labelled images that the model does not learn from, or not so many, or of other classes."""
+    kind, used = type(model).__name__, getattr(model, "labelled_batch_size", None)
+    if used is None and data.labelled is not None:
+        raise UserError(f"data.labelled must be null for a {kind}, which learns from no labels, got {data.labelled}")
+    if used not in (None, data.labelled_batch_size):
+        raise UserError(
+            f"model.labelled_batch_size must be data.labelled_batch_size = {data.labelled_batch_size}, got {used}"
+        )
+    classes = int(data.labels["train"].max()) + 1
+    if used is not None and model.num_classes < classes:
+        raise UserError(
+            f"model.num_classes must be at least the {classes} of data.name = {data.name}, got {model.num_classes}"
+        )
+
+
+def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
+    """Raises UserError where what is to be trained or tested on leaves no batch."""
+    limit, interval = trainer.limit_test_batches, trainer.val_check_interval
+    if (limit * len(data.test_dataloader()) if isinstance(limit, float) else limit) < 1:
+        raise UserError(f"trainer.limit_test_batches must leave a batch to test, got {limit}")
+    count = len(data.train_dataloader())
+    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and not 1 <= interval <= count:
+        raise UserError(f"trainer.val_check_interval must be from 1 to the {count} batches of an epoch, got {interval}")

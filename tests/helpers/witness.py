@@ -1,0 +1,80 @@
+"""What the tests of sweeps and of several processes put into a run, by its name in the configuration."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from discrete_latents.latent import GumbelSoftmax, layout
+from discrete_latents.latent.distributions import gumbel_like
+
+TESTS = {"PYTHONPATH": str(Path(__file__).parents[2])}
+"""The variable by which a run finds this module."""
+
+WITNESS = ["+callbacks.witness._target_=tests.helpers.witness.Witness", "+callbacks.witness.seed=${seed}"]
+
+
+class Witness(pl.Callback):
+    """Adds a line to starts.jsonl in the run's folder whenever a process starts training: what it was given."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.weights = 0.0
+        self.done = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before other processes' weights could be copied into these."""
+        self.weights = sum(float(p.detach().double().sum()) for p in pl_module.parameters())
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        if self.done:
+            return
+        self.done = True
+        with torch.random.fork_rng([]):
+            noise = float(torch.rand(()))
+        start = {
+            "rank": trainer.global_rank,
+            "step": trainer.global_step,
+            "seed": self.seed,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "estimator": type(pl_module.estimator).__name__,
+            "weights": self.weights,
+            "noise": noise,
+            "image": batch[0][0].flatten().tolist(),
+            "folder": trainer.default_root_dir,
+            "threads": torch.get_num_threads(),
+            "denormals": bool((torch.full((64,), 1e-39) * 1.0).any()),
+            "quiet": logging.getLogger("lightning.pytorch").level == logging.WARNING
+            and any(message and "LeafSpec" in message.pattern for _, message, *_ in warnings.filters),
+        }
+        with (Path(trainer.default_root_dir) / "starts.jsonl").open("a") as file:
+            file.write(json.dumps(start) + "\n")
+
+
+def starts(folder: Path) -> list[dict]:
+    """What the processes of a run were given, by rank, in the order in which they started."""
+    lines = [json.loads(line) for line in (folder / "starts.jsonl").read_text().splitlines()]
+    return sorted(lines, key=lambda line: line["rank"])
+
+
+class FixedNoise(GumbelSoftmax):
+    """The same noise for every image, at every step, on every process."""
+
+    def rsample(self, logits: Tensor) -> Tensor:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(7)
+            noise = gumbel_like(logits[:1])
+        return layout.softmax((logits + noise) / self.temperature())
+
+
+class Broken(GumbelSoftmax):
+    """With a bug."""
+
+    def rsample(self, logits: Tensor) -> Tensor:
+        raise ZeroDivisionError("nothing to\ndivide by")

@@ -1,0 +1,175 @@
+"""Networks: shapes for any sample dimensions, a linear last layer, mirrored decoders, clear errors."""
+
+from functools import partial
+
+import jaxtyping
+import pytest
+import torch
+from torch import nn
+
+from discrete_latents.networks import CNN, MLP, LinearNetwork
+from discrete_latents.networks.onednn_linear import OneDNNLinear
+
+KINDS = pytest.mark.parametrize(
+    "make", [LinearNetwork, partial(MLP, [16, 12]), partial(CNN, [4, 6])], ids=["linear", "mlp", "cnn"]
+)
+IMAGES = pytest.mark.parametrize("image", [(1, 8, 8), (1, 28, 28), (3, 8, 12)], ids=["8x8", "28x28", "colour"])
+SAMPLES = pytest.mark.parametrize("samples", [(), (3,), (2, 3)], ids=str)
+
+
+@KINDS
+@IMAGES
+@SAMPLES
+def test_an_encoder_maps_images_to_features_under_any_sample_dimensions(make, image, samples):
+    encoder = make().encoder(image, 7)
+    assert encoder(torch.randn(*samples, 5, *image)).shape == (*samples, 5, 7)
+
+
+@KINDS
+@IMAGES
+@SAMPLES
+def test_a_decoder_maps_features_to_images_under_any_sample_dimensions(make, image, samples):
+    decoder = make().decoder(7, image)
+    assert decoder(torch.randn(*samples, 5, 7)).shape == (*samples, 5, *image)
+
+
+@KINDS
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_each_sample_and_image_is_mapped_on_its_own(make, part):
+    image = (2, 8, 8)
+    network = make().encoder(image, 7) if part == "encoder" else make().decoder(7, image)
+    inputs = torch.randn(2, 3, 5, *(image if part == "encoder" else (7,)))
+    together = network(inputs)
+    torch.testing.assert_close(together[1, 2], network(inputs[1, 2]))
+    torch.testing.assert_close(together[0, 1, 3:4], network(inputs[0, 1, 3:4]))
+
+
+@KINDS
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_nothing_follows_the_last_layer(make, part):
+    """The trap of the seed tutorial: a ReLU on the logits."""
+    image = (1, 8, 8)
+    network = make().encoder(image, 7) if part == "encoder" else make().decoder(7, image)
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.ConvTranspose2d)][-1]
+    inputs = torch.randn(20, *(image if part == "encoder" else (7,)))
+    with torch.no_grad():
+        before = network(inputs)
+        for parameter in last.parameters():
+            parameter *= -2
+        torch.testing.assert_close(network(inputs), -2 * before)
+    assert before.min() < 0 < before.max()
+
+
+@pytest.mark.parametrize(
+    "make", [LinearNetwork, partial(LinearNetwork, [16], [12]), partial(MLP, [])], ids=["linear", "widths", "mlp"]
+)
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_linear_network_is_one_affine_map_whatever_the_hidden_widths(make, part):
+    network = make().encoder((1, 4, 4), 3) if part == "encoder" else make().decoder(3, (1, 4, 4))
+    a, b = torch.randn(2, 6, *((1, 4, 4) if part == "encoder" else (3,)))
+    torch.testing.assert_close(network(a + b) + network(0 * a), network(a) + network(b))
+    assert len(list(network.parameters())) == 2
+
+
+@pytest.mark.parametrize("make", [partial(MLP, [16, 12]), partial(CNN, [4, 6])], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_hidden_layers_have_an_activation(make, part):
+    network = make().encoder((1, 8, 8), 3) if part == "encoder" else make().decoder(3, (1, 8, 8))
+    assert sum(isinstance(layer, nn.ReLU) for layer in network.modules()) == 2
+    a, b = torch.randn(2, 6, *((1, 8, 8) if part == "encoder" else (3,)))
+    assert not torch.allclose(network(a + b) + network(0 * a), network(a) + network(b), atol=1e-4)
+
+
+def test_the_activation_is_the_one_that_is_named():
+    encoder = MLP([4], activation="Tanh").encoder((1, 2, 2), 3)
+    assert [type(layer) for layer in encoder] == [nn.Flatten, OneDNNLinear, nn.Tanh, OneDNNLinear]
+
+
+def sizes(network: nn.Module) -> list[tuple[int, int]]:
+    """Inputs and outputs of every layer with weights."""
+    layers = list(network.modules())
+    linear = {layer: (layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)}
+    kinds = nn.Conv2d | nn.ConvTranspose2d
+    convolutions = {layer: (layer.in_channels, layer.out_channels) for layer in layers if isinstance(layer, kinds)}
+    return [(linear | convolutions)[layer] for layer in layers if layer in linear | convolutions]
+
+
+def test_an_mlp_decoder_is_the_encoder_mirrored():
+    network = MLP([30, 20])
+    assert sizes(network.encoder((1, 4, 4), 6)) == [(16, 30), (30, 20), (20, 6)]
+    assert sizes(network.decoder(6, (1, 4, 4))) == [(6, 20), (20, 30), (30, 16)]
+
+
+def test_a_cnn_decoder_is_the_encoder_mirrored():
+    network = CNN([5, 7])
+    assert sizes(network.encoder((1, 8, 8), 6)) == [(1, 5), (5, 7), (7 * 2 * 2, 6)]
+    assert sizes(network.decoder(6, (1, 8, 8))) == [(6, 7 * 2 * 2), (7, 5), (5, 1)]
+
+
+def test_decoder_widths_of_their_own_are_kept_in_their_order():
+    assert sizes(MLP([30], [20, 40]).decoder(6, (1, 4, 4))) == [(6, 20), (20, 40), (40, 16)]
+    assert sizes(MLP([30], []).decoder(6, (1, 4, 4))) == [(6, 16)]
+    assert sizes(CNN([5], [8, 4]).decoder(6, (1, 8, 8))) == [(6, 8 * 2 * 2), (8, 4), (4, 1)]
+
+
+@pytest.fixture
+def _unchecked(monkeypatch):
+    """As a user runs it: the tests' own check of types would be first to refuse a wrong one."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.parametrize("kind", [MLP, CNN])
+@pytest.mark.parametrize("setting", ["hidden", "decoder_hidden"])
+@pytest.mark.parametrize("value", [[0], [20, -1], [2.5], [True], 200, "200"], ids=str)
+def test_widths_that_cannot_be_are_named(kind, setting, value):
+    settings = {"hidden": [4]} | {setting: value}
+    with pytest.raises(ValueError, match=rf"^{setting} must be a list of whole numbers of at least 1"):
+        kind(**settings)
+
+
+@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.parametrize("activation", ["relu", "ReLu2", None, 3])
+def test_an_unknown_activation_is_named(activation):
+    with pytest.raises(ValueError, match=rf"^activation must be .* got {activation!r}$"):
+        MLP([4], activation=activation)
+
+
+@pytest.mark.parametrize("image", [(1, 28, 28), (1, 8, 12), (1, 12, 8)], ids=str)
+def test_a_cnn_deeper_than_its_images_can_be_halved_says_so(image):
+    with pytest.raises(ValueError, match=r"^hidden = \[4, 5, 6\] needs images .* got \d+×\d+$"):
+        CNN([4, 5, 6]).encoder(image, 3)
+
+
+def test_a_cnn_without_layers_says_so():
+    with pytest.raises(ValueError, match=r"^hidden = \[\] needs .* at least one width"):
+        CNN([]).encoder((1, 8, 8), 3)
+
+
+def test_a_cnn_decoder_too_deep_names_its_own_setting():
+    with pytest.raises(ValueError, match=r"^decoder_hidden = \[7, 6, 5, 4\] needs images"):
+        CNN([4], [7, 6, 5, 4]).decoder(3, (1, 8, 8))
+
+
+@pytest.mark.parametrize("network", [partial(MLP, hidden=[5, 4], decoder_hidden=[3]), LinearNetwork])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_gains_multiply_the_initial_weights_alone(network, part):
+    words = ((1, 4, 4), 6) if part == "encoder" else (6, (1, 4, 4))
+
+    def made(**gains):
+        torch.manual_seed(0)
+        return getattr(network(**gains), part)(*words)
+
+    before, after = made().state_dict(), made(gain=3.0, encoder_gain=2.0).state_dict()
+    expected = {name: 3 * value if name.endswith("weight") else value for name, value in before.items()}
+    if part == "encoder":
+        expected[[name for name in expected if name.endswith("weight")][-1]] *= 2
+    assert expected.keys() == after.keys()
+    assert all(torch.allclose(value, expected[name]) for name, value in after.items())
+
+
+@pytest.mark.parametrize("name", ["gain", "encoder_gain"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), True])
+def test_gains_that_are_not_positive_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be a number greater than 0, got"):
+        MLP([5], **{name: value})

@@ -1,0 +1,165 @@
+"""The scripts run, and write what they say."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from discrete_latents.training.build import make_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["linear", "vae_mnist", "512-256", "structured", "semi-supervised"])
+def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    benchmark_cases = importlib.import_module("benchmark_cases")
+    by_hand = importlib.import_module("benchmark_contenders")
+    case = benchmark_cases.CASES[name]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        model = make_model(compose("train", [*case.settings(), "paths.output_dir=."]), (1, 28, 28))
+
+    def matrices(module: nn.Module) -> list[tuple[int, int]]:
+        return sorted((each.out_features, each.in_features) for each in module.modules() if isinstance(each, nn.Linear))
+
+    shapes = matrices(model)
+    assert matrices(by_hand.MODELS[case.model](case)) == shapes
+    multiplied = Counter((outputs, inputs) for _, inputs, outputs, _ in by_hand.product_shapes(case))
+    assert multiplied.keys() == set(shapes)
+    assert all(multiplied[shape] >= count for shape, count in Counter(shapes).items())
+
+
+def test_the_benchmark_loop_by_hand_is_without_lightning():
+    imported = "import benchmark_contenders, sys; sys.exit(any('lightning' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", imported], cwd=ROOT / "scripts").returncode == 0
+
+
+def benchmark(folder: Path, data: Path, *words: str) -> dict[str, Any]:
+    """The report after a call of the benchmark."""
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(data), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "results" / "benchmark.json").read_text())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_benchmark_of_a_gpu_says_that_there_is_none(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "benchmark.py: error: --device cuda needs a GPU")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_a_benchmark_that_is_stopped_writes_what_it_has_and_leaves_no_contender(mnist_root: Path, tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(mnist_root), "--only", "steps"]
+    words = ["--cases", "linear", "structured", "--contenders", "plain", "ours", "--blocks", "2", "--steps", "100"]
+    process = subprocess.Popen([*command, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    second = tmp_path / "logs" / "benchmark" / "structured"
+    while not second.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert writers(tmp_path)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.decode().splitlines()[-1] == "error: stopped by SIGTERM"
+    report = json.loads((tmp_path / "results" / "benchmark.json").read_text())
+    assert list(report["steps"]) == ["linear"]
+    deadline = time.monotonic() + 30
+    while found := writers(tmp_path):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def writers(folder: Path) -> list[str]:
+    """The files below a folder that are a process's standard output, where the system shows it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):
+            found.append(os.readlink(path))
+    return [each for each in found if each.startswith(str(folder))]
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_benchmark_times_every_contender_in_turn(mnist_root: Path, tmp_path: Path):
+    small = ["--only", "steps", "--steps", "100", "--blocks", "2"]
+    names = ["plain", "ours", "template", "products", "onednn_products"]
+    benchmark(tmp_path, mnist_root, *small, "--cases", "linear", "--contenders", *names)
+    report = benchmark(tmp_path, mnist_root, *small, "--cases", "semi-supervised", "--contenders", "plain", "template")
+    assert list(report["steps"]["semi-supervised"]["steady"]) == ["plain"]
+    for row in report["steps"]["linear"].values():  # kept from the first call
+        assert row["plain"]["ratio"] == 1
+        assert row["template"]["ratio"] > row["ours"]["ratio"] > row["onednn_products"]["ratio"] > 0
+    assert report["steps"]["linear"]["steady"]["plain"]["peak_MiB"] > 50_000 * 784 * 4 / 2**20  # the images as floats
+    assert "| linear, fresh | 1 (" in (tmp_path / "results" / "benchmark.md").read_text()
+    assert (tmp_path / "results" / "benchmark.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_benchmark_measures_every_section(mnist_root: Path, tmp_path: Path):
+    sections = ["batches", "denormals", "evaluation", "bound", "startup", "estimators"]
+    small = ["--steps", "50", "--blocks", "2", "--batch-sizes", "1000", "--late", "100", "--starts", "1"]
+    small += ["--eval-images", "100", "--eval-samples", "50", "--nats", "200", "--val-images", "50"]
+    small += ["--latents", "rloo", "--repeats", "3"]
+    report = benchmark(tmp_path, mnist_root, "--only", *sections, *small)
+    assert report.keys() == {*sections, "machine"}
+    for cell in report["batches"]["1000"].values():
+        assert cell["images_per_second"] == pytest.approx(1e6 / cell["milliseconds"])
+    assert report["denormals"]["ours"]["steps"] == 100
+    evaluation = report["evaluation"]
+    assert evaluation["same_draws_difference"] < 1e-3
+    assert abs(evaluation["difference"]) < 6 * evaluation["standard_error"]
+    assert evaluation["seconds"]["ours"] < evaluation["seconds"]["naive"]
+    assert report["bound"]["reached"]
+    assert report["bound"]["curve"][-1]["nll"] == report["bound"]["nll"] < 200
+    startup = report["startup"]
+    assert sum(startup["parts"].values()) == pytest.approx(startup["first_step"])
+    assert startup["parts"]["imports"] > 0.2 * startup["imports_alone"] > 0
+    assert set(report["estimators"]["rloo"]) == {"categorical", "bernoulli"}
+
+
+@pytest.mark.slow
+def test_estimators_are_compared_on_one_budget_and_none_is_trained_twice(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "compare_estimators.py"), "--experiment", "vae_digits"]
+    small = ["--epochs", "2", "--repeats", "3", "--runs", "runs", "--output", "out", "eval_samples=5"]
+    times = []
+    for latents in (["rloo"], ["rloo", "disarm", "exact"]):
+        done = subprocess.run([*command, "--latents", *latents, *small], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        times.append((tmp_path / "runs" / "categorical_rloo" / "results.json").stat().st_mtime_ns)
+    assert times[0] == times[1]
+    rows = json.loads((tmp_path / "out" / "estimators.json").read_text())
+    found = [(row["model"], row["latent"]) for row in rows]
+    assert sorted(found) == [("bernoulli", "disarm"), ("bernoulli", "rloo"), ("categorical", "rloo")]
+    assert all(row["relative_time"] > 0 and row["gradient_variance"] > 0 for row in rows)
+    assert {row["steps"] for row in rows} == {26}
+    assert (tmp_path / "out" / "estimators.png").stat().st_size > 5000
+    assert "200 Bernoulli" in (tmp_path / "out" / "estimators.md").read_text()
+
+
+@pytest.mark.slow
+def test_class_scaling_measures_every_number_of_classes(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "class_scaling.py"), "--classes", "2", "30"]
+    small = ["--batch-size", "20", "--repeats", "3", "--output", str(tmp_path)]
+    done = subprocess.run([*command, *small], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    few, many = json.loads((tmp_path / "jang_figure5.json").read_text())["rows"]
+    assert (few["classes"], many["classes"]) == (2, 30)
+    assert many["ratio"] > few["ratio"]  # thirty decodings against one: no matter how busy the machine
+    assert "| 30 |" in (tmp_path / "jang_figure5.md").read_text()
+    assert (tmp_path / "jang_figure5.png").stat().st_size > 5000

@@ -1,0 +1,149 @@
+"""The study of what estimators do says what is known of them, and finds one of the user's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from discrete_latents.latent.gradients import Draws, exact_gradient
+from tests.helpers.problems import Problem
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--epochs", "0", "2", "--temperatures", "0.1", "0.5", "2", "--repeats", "500", "--tuning", "50"]
+TOO_SHORT = {"nvil"}
+"""Unbiased in direction alone."""
+
+HALF = """
+from discrete_latents.latent import Exact
+
+class Half(Exact):
+    def forward(self, objective):
+        bound = super().forward(objective)
+        return (bound + bound.detach()) / 2
+"""
+
+
+def run(script: str, *words: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    command = [sys.executable, str(ROOT / script), *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an estimator of the user's own: half the exact gradient."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "latent").mkdir()
+    (folder / "my_latent.py").write_text(HALF)
+    (folder / "latent" / "half.yaml").write_text("_target_: my_latent.Half\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The short form's output."""
+    output = tmp_path_factory.mktemp("study")
+    done = run("scripts/gradient_study.py", *SHORT, "--config-dir", own, "--output", output, path=own)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def rows(study: Path, part: str = "training") -> list[dict[str, Any]]:
+    return json.loads((study / "gradient_study.json").read_text())[part]
+
+
+@pytest.mark.slow
+def test_every_estimator_is_in_all_three_outputs(study: Path):
+    names = {path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml")} | {"half"}
+    assert {row["estimator"] for row in rows(study)} == names - {"disarm"}
+    assert {row["model"] for row in rows(study)} == {"epoch 0", "epoch 2"}
+    table = (study / "gradient_study.md").read_text()
+    assert all(f"`{name}`" in table for name in names)  # disarm as left out
+    assert (study / "gradient_study.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+def test_bias_is_the_noise_of_the_mean_for_unbiased_estimators_and_more_for_the_others(study: Path):
+    for row in rows(study):
+        if row["estimator"] in ("exact", "half"):
+            wanted = 0.0 if row["estimator"] == "exact" else 0.5
+            assert row["bias"] == pytest.approx(wanted, abs=1e-4)
+            assert row["cosine"] == pytest.approx(1, abs=1e-4)
+            assert row["sd"] < 1e-4
+        elif row["unbiased"] and row["estimator"] not in TOO_SHORT:
+            assert 0.5 * row["floor"] < row["bias"] < 1.7 * row["floor"], row
+        elif row["estimator"] in ("gumbel_softmax", "st_gumbel", "straight_through"):
+            assert row["bias"] > 2 * row["floor"], row
+
+
+@pytest.mark.slow
+def test_a_smoother_relaxation_has_more_bias_and_less_variance(study: Path):
+    gumbel = [row for row in rows(study, "temperatures") if row["estimator"] == "gumbel_softmax"]
+    assert [row["temperature"] for row in gumbel] == [0.1, 0.5, 2.0]
+    biases, variances = ([row[key] for row in gumbel] for key in ("bias", "variance"))
+    assert biases == sorted(biases)
+    assert variances == sorted(variances, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_same_folder_serves_training(own: Path):
+    listed = run("train.py", "--config-dir", own, "--help", path=own)
+    assert "half" in listed.stdout, listed.stderr
+    small = ["model.num_latents=2", "model.num_classes=4", "debug=one_batch"]
+    done = run("train.py", "--config-dir", own, "latent=half", *small, f"hydra.run.dir={own}/run", path=own)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("--config-dir nowhere", 1, "error: --config-dir = nowhere has no latent/*.yaml"),
+        ("--run nowhere", 1, "error: nowhere has no checkpoint best.ckpt"),
+        ("--latents 9", 1, "9 latents of 4 classes takes 2.62e+05 configurations"),
+        ("--temperatures 0", 2, "must be a number greater than 0, got 0.0"),
+    ],
+)
+def test_a_mistake_is_one_line(words: str, code: int, message: str, tmp_path: Path):
+    done = run("scripts/gradient_study.py", *words.split(), "--output", tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_relaxation_is_drawn(tmp_path: Path):
+    done = run("scripts/relaxation_figure.py", "--output", tmp_path / "new" / "relaxation.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "new" / "relaxation.png").stat().st_size > 10_000
+
+
+def test_the_exact_gradient_of_a_multi_sample_bound():
+    problem = Problem(num_latents=1, num_classes=3)
+    bias = problem.biases[0].clone().requires_grad_()
+    log_q, log_p = bias.log_softmax(-1)[0], problem.prior.log_softmax(-1)[0]
+    log_f = torch.stack([problem.log_likelihood(state) for state in problem.states()])
+    weights = log_f + log_p - log_q
+    pairs = torch.logaddexp(weights[:, None], weights[None]) - torch.tensor(2.0).log()
+    bound = ((log_q[:, None] + log_q[None]).exp() * pairs).sum()
+    (expected,) = torch.autograd.grad(bound, bias)
+    leaves = problem.leaves(1)
+    torch.testing.assert_close(exact_gradient(problem.objective(leaves), samples=2)[0], expected)
+    torch.testing.assert_close(exact_gradient(problem.objective(leaves))[0], problem.exact_gradients()[0])
+
+
+def test_bias_floor_and_cosine_of_known_draws():
+    exact = torch.randn(3, 2, 4)
+    noise = torch.randn(4000, 3, 2, 4)
+    unbiased, doubled = Draws(noise[..., 0, 0], exact + noise), Draws(noise[..., 0, 0], (2 * exact).expand_as(noise))
+    floor = (3 * 8 / 4000) ** 0.5 / exact.norm()
+    torch.testing.assert_close(unbiased.floor(exact), floor, rtol=0.05, atol=0)
+    assert 0.5 * floor < unbiased.bias(exact) < 1.5 * floor
+    torch.testing.assert_close(doubled.bias(exact), torch.tensor(1.0))
+    torch.testing.assert_close(doubled.cosine(exact), torch.tensor(1.0))
+    assert 0 < unbiased.cosine(exact) < 0.95
