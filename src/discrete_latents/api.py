@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from torch import Tensor
-from yaml import YAMLError
 
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import checkpoint, read_weights
+from discrete_latents.runs.checkpoints import read_weights
+from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model, without_unused_temperature
 
 
@@ -99,16 +98,11 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     >>> run.model.num_latents, run.model.num_classes
     (20, 10)
     """
-    path = Path(path)
-    weights = read_weights(checkpoint(path, ckpt))
-    try:
-        config = OmegaConf.load(path / ".hydra" / "config.yaml")
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml cannot be read") from error
-    if not isinstance(config, DictConfig):
-        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml has no settings")
+    run = RunDirectory(path)
+    weights = read_weights(run.checkpoint(ckpt))
+    config = run.read_config()
     if "model" not in config or "mean_image" not in weights:
-        raise UserError(f"{path} is not the directory of a run: its settings or its weights are those of no model")
+        raise UserError(f"{run} is not the directory of a run: its settings or its weights are those of no model")
     model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
