@@ -15,10 +15,8 @@ from discrete_latents.runs.directory import RunDirectory
 def use_saved_config(run: Path, output: Path) -> None:
     """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run."""
     try:
-        directory = RunDirectory(run)
-        if "model" not in directory.read_config():
-            fail(directory.not_a_run(directory.config, "has no model"))
-        directory.read_hydra()
+        RunDirectory(run).read_config()
+        RunDirectory(run).read_hydra()
     except UserError as error:
         fail(str(error))
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}

@@ -101,8 +101,11 @@ class RunDirectory:
             return {}
 
     def read_config(self) -> DictConfig:
-        """The saved configuration. Raises UserError where it is missing, damaged or empty."""
-        return self.read_saved(self.config)
+        """The saved configuration. Raises UserError where it is missing, damaged, or describes no model."""
+        config = self.read_saved(self.config)
+        if "model" not in config:
+            raise UserError(self.not_a_run(self.config, "has no model"))
+        return config
 
     def read_hydra(self) -> DictConfig:
         """What Hydra saved of itself: job, overrides, chosen options (`runtime.choices`). Raises UserError as above."""

@@ -11,9 +11,9 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
-from discrete_latents.config import instantiate
 from discrete_latents.config.compose import composed, configurations, dotted
 from discrete_latents.config.composition_errors import one_line_errors
+from discrete_latents.config.instantiate import make
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.runs.directory import SearchDirectory
@@ -139,6 +139,6 @@ def rehearse(config: DictConfig, metric: str) -> None:
 def search_part(settings: DictConfig, key: str, **arguments: Any) -> Any:
     """The sampler or the pruner. Raises UserError, naming the setting, if it refuses its settings."""
     try:
-        return instantiate.make(settings, key, **arguments)
+        return make(settings, key, **arguments)
     except UserError as error:
         raise UserError(f"search.{error}") from error
