@@ -3,21 +3,17 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-CONFIGS = Path(__file__).parent / "configs"
 
 
 def trained(folder: Path, experiment: str) -> Path:
     """A run directory as train.py leaves it."""
+    from discrete_latents.config.compose import composed
+    from discrete_latents.runs.directory import RunDirectory
     from discrete_latents.training.train import train
 
     overrides = [f"experiment={experiment}", "trainer.max_epochs=2", "eval_samples=5", f"paths.output_dir={folder}"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides)
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    config = composed(overrides)
+    RunDirectory(folder).save_config(config)
     train(config, {"experiment": experiment, "latent": "gumbel_softmax"})
     return folder
 

@@ -10,6 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.runs.directory import RunDirectory
+
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
 """Settings that are always shown where they differ, in this order."""
@@ -66,7 +68,7 @@ def newest(runs: Sequence[Run]) -> tuple[list[Run], dict[Path, str]]:
     """Of runs with the same settings and seeds the last written, and, by folder, why the others do not count: they are
     no further evidence."""
     last: dict[tuple[Any, ...], Run] = {}
-    for run in sorted(runs, key=lambda run: (run.folder / "results.json").stat().st_mtime_ns):
+    for run in sorted(runs, key=lambda run: RunDirectory(run.folder).results.stat().st_mtime_ns):
         last[run.identity] = run
     kept = [run for run in runs if last[run.identity] is run]
     repeated = {
@@ -82,9 +84,9 @@ def candidates(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     for folder in [path, *path.rglob("*/")]:
-        file = folder / "results.json"
-        if file.is_file() or (folder / ".hydra" / "config.yaml").is_file() or folder.parent.name == "evaluations":
-            yield file
+        run = RunDirectory(folder)
+        if run.results.is_file() or run.config.is_file() or run.home is not run:
+            yield run.results
 
 
 def read(file: Path) -> Run:
@@ -92,36 +94,39 @@ def read(file: Path) -> Run:
     try:
         results = json.loads(file.read_text())
     except FileNotFoundError:
-        raise Unusable("no results.json: failed, stopped or still running") from None
+        raise Unusable(f"no {file.name}: failed, stopped or still running") from None
     except (OSError, ValueError) as error:
-        raise Unusable(f"results.json is damaged: {error}") from error
+        raise Unusable(f"{file.name} is damaged: {error}") from error
     if not isinstance(results, dict):
-        raise Unusable("results.json is damaged: it holds no object")
+        raise Unusable(f"{file.name} is damaged: it holds no object")
     if results.get("status") != "completed":
         error = " ".join(str(results.get("error") or "").split())
         raise Unusable(f"status {results.get('status', 'missing')}{': ' * bool(error)}{error}")
     metrics = results.get("metrics")
     if not isinstance(metrics, dict) or not metrics or not all(isinstance(v, int | float) for v in metrics.values()):
-        raise Unusable("results.json is damaged: its metrics are not numbers by name")
+        raise Unusable(f"{file.name} is damaged: its metrics are not numbers by name")
     folder = file.parent
-    home = folder.parent.parent if folder.parent.name == "evaluations" else folder
+    home = RunDirectory(folder).home.folder
     try:
-        config, choices, given = configuration(home / ".hydra")
+        config, choices, given = configuration(home)
         settings, compared = settings_of(results, config, choices)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise Unusable(f"its configuration is damaged: {' '.join(str(error).split())}") from error
     return Run(folder, home, metrics_of(results), settings, compared, given)
 
 
-def configuration(saved: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
+def configuration(home: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
     """A run's configuration, the options of its groups, and the keys given on its command line; empty where it
     kept none."""
-    if not saved.is_dir():
+    run = RunDirectory(home)
+    if not run.hydra.is_dir():
         return OmegaConf.create(), {}, []
-    config, hydra = (OmegaConf.load(saved / name) for name in ("config.yaml", "hydra.yaml"))
-    assert isinstance(config, DictConfig)
-    given = [word.lstrip("+~").partition("=")[0] for word in hydra.hydra.overrides.task]
-    return config, dict(hydra.hydra.runtime.choices), given
+    hydra = run.read_hydra()
+    return (
+        run.read_config(),
+        dict(hydra.runtime.choices),
+        [word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task],
+    )
 
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:

@@ -9,6 +9,8 @@ from typing import Any
 from measuring import write_report
 from paper_tables import Cell, PaperTable
 
+from discrete_latents.runs.metrics import direction, scale
+
 Result = dict[str, Any]
 
 
@@ -59,16 +61,16 @@ def markdown(table: PaperTable, found: Sequence[Result]) -> str:
 
 def text(cell: Cell, found: Sequence[Result]) -> str:
     """Ours, bold where it is at least as good as the paper's, which follows in brackets with the gap if not."""
-    scale = 100 if cell.percent else 1
-    paper = "" if cell.published is None else f" ({cell.published * scale:.1f})"
+    factor = scale(cell.metric)
+    paper = "" if cell.published is None else f" ({cell.published * factor:.1f})"
     if not found:
         return f"–{paper}"
-    values = [result["value"] * scale for result in found]
+    values = [result["value"] * factor for result in found]
     ours = f"{mean(values):.1f}" + (f" ± {stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else "")
     if cell.published is None:
         return ours
-    gap = mean(values) - cell.published * scale
-    if round(-gap if cell.percent else gap, 1) <= 0:
+    gap = mean(values) - cell.published * factor
+    if round(direction(cell.metric) * gap, 1) <= 0:
         return f"**{ours}**{paper}"
     return f"{ours}{paper[:-1]}; {gap:+.1f})"
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from discrete_latents.runs.metrics import unit
+
 FOLDER = Path(__file__).with_name("tables")
 
 
@@ -15,7 +17,7 @@ FOLDER = Path(__file__).with_name("tables")
 class Cell:
     """One number of a table: the settings of the runs that it is a mean of, and the paper's.
 
-    metric: as results.json has it, or train/nelbo. percent: a share, of which more is better; otherwise nats.
+    metric: as results.json has it, or train/nelbo.
     """
 
     row: str
@@ -26,7 +28,7 @@ class Cell:
 
     @property
     def percent(self) -> bool:
-        return self.metric.endswith("accuracy")
+        return unit(self.metric) == "%"
 
     @property
     def name(self) -> str:

@@ -13,7 +13,6 @@ metrics. Ends with exit code 1 where they differ.
 import argparse
 import contextlib
 import csv
-import json
 import multiprocessing
 import os
 import random
@@ -29,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from discrete_latents.atomic_write import SUFFIX
+from discrete_latents.runs.directory import RunDirectory
 
 SETTINGS = ["callbacks.checkpoint.every_n_steps=5", "trainer.max_epochs=400", "eval_samples=10"]
 """Of both runs: checkpoints within epochs too. 400 epochs outlast 50 kills."""
@@ -53,7 +55,7 @@ class Soak:
 
     def __init__(self, folder: Path, words: Sequence[str], seed: int) -> None:
         self.folder = folder
-        self.run = folder / "killed"
+        self.run = RunDirectory(folder / "killed")
         self.words = words
         self.random = random.Random(seed)
         # Forked from a process that has imported everything: a life starts in a tenth of the time.
@@ -69,24 +71,24 @@ class Soak:
         process.start()
         return process
 
-    def undisturbed(self) -> Path:
-        folder = self.folder / "undisturbed"
+    def undisturbed(self) -> RunDirectory:
+        run = RunDirectory(self.folder / "undisturbed")
         self.processes.Process(target=int).start()  # so that all that follow are forked from one that is ready
-        process, started = self.start(*self.words, f"hydra.run.dir={folder}"), time.perf_counter()
-        while process.is_alive() and not (folder / "metrics.csv").exists():
+        process, started = self.start(*self.words, f"hydra.run.dir={run}"), time.perf_counter()
+        while process.is_alive() and not run.metrics.exists():
             time.sleep(0.01)
         self.starting = time.perf_counter() - started
         process.join()
         if process.exitcode:
             sys.exit(f"the undisturbed run failed:\n{(self.folder / 'log.txt').read_text()}")
-        return folder
+        return run
 
     def live(self) -> BaseProcess:
         """Starts the run's next life."""
-        self.restarts += self.run.exists() and not (self.run / "checkpoints" / "last.ckpt").is_file()
-        if (self.run / ".hydra" / "overrides.yaml").is_file():  # the last of its configuration to be written
+        self.restarts += self.run.folder.exists() and not self.run.last.is_file()
+        if self.run.overrides.is_file():  # the last of its configuration to be written
             return self.start(f"resume={self.run}")
-        shutil.rmtree(self.run, ignore_errors=True)
+        shutil.rmtree(self.run.folder, ignore_errors=True)
         return self.start(*self.words, f"hydra.run.dir={self.run}")
 
     def kill(self) -> None:
@@ -102,23 +104,22 @@ class Soak:
             log = (self.folder / "log.txt").read_text()[-2000:]
             sys.exit(f"exit code {process.exitcode} instead of kill {self.kills.total() + 1}, while {moment}:\n{log}")
         self.kills[stop.name, moment] += 1
-        self.half_written += any(self.run.glob("checkpoints/*.partial"))
+        self.half_written += any(self.run.checkpoints.glob(f"*{SUFFIX}"))
 
     def wait(self, process: BaseProcess, moment: str) -> None:
         """Until the moment has come, or the process is no more."""
-        checkpoint = self.run / "checkpoints" / "last.ckpt"
-        written, first = self.random.randint(1, 4), self.modified(checkpoint)
+        written, first = self.random.randint(1, 4), self.modified(self.run.last)
         if moment == "starting":
             process.join(self.random.uniform(0, self.starting))
             return
         while written and process.exitcode is None:
-            if (now := self.modified(checkpoint)) != first:
+            if (now := self.modified(self.run.last)) != first:
                 written, first = written - 1, now
             time.sleep(0.001)
         if moment == "training":
             process.join(self.random.uniform(0, 0.1))
         while moment == "writing" and process.exitcode is None:
-            if any((self.run / "checkpoints" / f"{name}.ckpt.partial").exists() for name in ("last", "best")):
+            if any(path.with_name(path.name + SUFFIX).exists() for path in (self.run.last, self.run.best)):
                 return
 
     @staticmethod
@@ -128,18 +129,18 @@ class Soak:
         return 0
 
 
-def differences(one: Path, other: Path) -> list[str]:
+def differences(one: RunDirectory, other: RunDirectory) -> list[str]:
     """In what two run directories differ, apart from time."""
     found = []
     for name in ("last", "best"):
-        first, second = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other))
+        first, second = (torch.load(run.checkpoint(name), weights_only=True) for run in (one, other))
         for key in ("epoch", "global_step", "state_dict", "optimizer_states", "noise"):
             if not same(first[key], second[key]):
                 found.append(f"{name}.ckpt: {key}")
     first, second = (rows(run) for run in (one, other))
     missing, surplus = (a - b for a, b in ((first, second), (second, first)))
     found += [f"metrics.csv: {missing.total()} rows missing, {surplus.total()} more"] if missing or surplus else []
-    first, second = (json.loads((run / "results.json").read_text()) for run in (one, other))
+    first, second = (run.read_results() for run in (one, other))
     return found + [f"results.json: {key}" for key in ("metrics", "epochs", "steps") if first[key] != second[key]]
 
 
@@ -154,9 +155,9 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def rows(run: Path) -> Counter[tuple[tuple[str, str], ...]]:
+def rows(run: RunDirectory) -> Counter[tuple[tuple[str, str], ...]]:
     """The rows of metrics.csv, without speeds."""
-    with (run / "metrics.csv").open(newline="") as file:
+    with run.metrics.open(newline="") as file:
         table = list(csv.DictReader(file))
     return Counter(
         tuple((name, cell) for name, cell in row.items() if cell and name != "images_per_second") for row in table

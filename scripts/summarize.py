@@ -23,9 +23,10 @@ from rich.console import Console
 from rich.table import Table as Lines
 from rich.text import Text
 from summary_report import write_html
-from summary_table import MISSING, Table, in_unit, position, short, show, tabulate
+from summary_table import MISSING, Table, in_unit, show, tabulate
 
 from discrete_latents.errors import UserError, suggest
+from discrete_latents.runs.metrics import position, short
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 

@@ -16,7 +16,10 @@ from finished_runs import Run
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from summary_table import Row, Table, short, show
+from summary_table import Row, Table, show
+
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.metrics import short
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
@@ -101,7 +104,7 @@ def pictures(run: Run) -> list[tuple[str, str]]:
 
 def files(run: Run) -> dict[str, str]:
     """The texts that say what a run was, by name."""
-    paths = (run.home / ".hydra" / "config.yaml", run.folder / "results.json")
+    paths = (RunDirectory(run.home).config, RunDirectory(run.folder).results)
     return {path.name: path.read_text() for path in paths if path.is_file()}
 
 
@@ -138,7 +141,7 @@ def varies(runs: Sequence[Curve]) -> bool:
 
 def read_curves(run: Run) -> dict[str, Curve]:
     """What a run logged in training, by metric; nothing of an evaluation."""
-    path = run.folder / "metrics.csv"
+    path = RunDirectory(run.folder).metrics
     if not path.is_file() or not run.metrics.get("steps"):
         return {}
     epochs_per_step = run.metrics.get("epochs", 1) / run.metrics["steps"]

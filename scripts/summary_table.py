@@ -11,12 +11,8 @@ from typing import Any
 from finished_runs import Run, differing, leaves
 from omegaconf import OmegaConf
 
-LOWER = ("nll", "nelbo", "seconds")
-HIGHER = ("accuracy", "train_images_per_second")
-"""Metrics that have a better end. What reconstruction and KL trade is in nelbo; relaxed bounds are of other models."""
-ORDER = ("nll", "nelbo", "accuracy", "relaxed_nelbo", "reconstruction", "kl", "code_usage", "perplexity")
-SHARES = ("accuracy", "code_usage")
-"""Shown in percent."""
+from discrete_latents.runs.metrics import direction, scale, short, unit
+
 COMPARABLE = ("model", "model.given", "data.name", "data.binarization", "eval_samples", "evaluation")
 """Rows are ranked only against those that were measured alike."""
 MISSING = "–"
@@ -97,22 +93,22 @@ class Table:
         counts = {run.settings.get("eval_samples") for run in self.runs}
         if short(metric) == "nll" and len(counts) == 1 and None not in counts:
             return f"{name} (m = {counts.pop()})"
-        return f"{name}, %" if short(metric) in SHARES else name
+        return f"{name}, %" if unit(metric) == "%" else name
 
     def number(self, metric: str, value: float) -> str:
         """To two significant digits of the column's median error, or four of its median mean."""
         if not math.isfinite(value):
             return str(value)
-        scale = unit(metric)
+        factor = scale(metric)
         cells = [row.cells[metric] for row in self.rows if metric in row.cells]
-        by_mean = 3 - magnitude([cell.mean * scale for cell in cells])
-        errors = [cell.error * scale for cell in cells if cell.error]
+        by_mean = 3 - magnitude([cell.mean * factor for cell in cells])
+        errors = [cell.error * factor for cell in cells if cell.error]
         decimals = min(1 - magnitude(errors), by_mean + 2) if errors else by_mean
-        return f"{value * scale:.{max(0, decimals)}f}"
+        return f"{value * factor:.{max(0, decimals)}f}"
 
     def single(self, metric: str, run: Run) -> str:
         """A metric of one run, with its name."""
-        percent = " %" if short(metric) in SHARES else ""
+        percent = " %" if unit(metric) == "%" else ""
         return f"{metric.removeprefix('test/')} {self.number(metric, run.metrics[metric])}{percent}"
 
     def text(self, metric: str, row: Row) -> str:
@@ -188,29 +184,9 @@ def rank(row: Row, metric: str) -> tuple[bool, float, list[tuple[bool, Any, str]
     return last, 0 if found is None or last else direction(metric) * found.mean, by_value
 
 
-def direction(metric: str) -> int:
-    """1 where lower is better, -1 where higher is, 0 where neither is."""
-    return (short(metric) in LOWER) - (short(metric) in HIGHER)
-
-
-def short(metric: str) -> str:
-    return metric.split("/")[-1]
-
-
-def position(metric: str) -> tuple[int, int, str]:
-    """The order of columns: by name, then those of test images first."""
-    name = short(metric)
-    return ORDER.index(name) if name in ORDER else len(ORDER), not metric.startswith("test/"), metric
-
-
-def unit(metric: str) -> int:
-    """What a metric is multiplied by to be shown."""
-    return 100 if short(metric) in SHARES else 1
-
-
 def in_unit(metric: str, value: float) -> str:
     """A paper's value, as it is."""
-    return str(round(float(value * unit(metric)), 6))
+    return str(round(float(value * scale(metric)), 6))
 
 
 def show(value: Any) -> str:

@@ -1,9 +1,10 @@
-"""Which module may import which: the latent module stands alone, and imports point one way."""
+"""Where a module stands: what it may import, what it may be called, and what the latent module leaves alone."""
 
 import ast
+import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,78 +13,211 @@ SOURCE = Path(__file__).parents[1] / "src" / "discrete_latents"
 MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
-LAYERS = [
-    {"latent", "affine", "annotations", "errors", "summary", "command_line"},
-    {"networks", "likelihoods", "optimization", "metrics_csv", "dashboards", "distributed"},
-    {"models", "data"},
-    {"callbacks"},
-    {"results"},
-    {"making"},
-    {"building", "restoring"},
-    {"training"},
-    {"runs"},
-    {"job"},
-    {"sweep"},
-    {"launch"},
-    {"search"},
-    {"__init__"},
-]
-"""From the bottom up. A module may import its own package and the layers below it; a new one is given its place."""
+ORDERS = {
+    "": """
+        checks errors atomic_write process lightning_internals < latent < runs
+        < config networks likelihoods optimization loggers < data models < callbacks < training < api sweep < cli
+        < search summary
+    """,
+    "callbacks": """
+        checkpoint code_histogram distance_to_exact gradient_statistics pictures progress_bar temperature_schedule
+        throughput
+    """,
+    "config": "overrides compose type_hints < instantiate saved < composition_errors",
+    "data": "augmentation batches binarization sources < datamodule",
+    "latent": """
+        layout temperature < distributions sampler < estimator < evaluation exact < gradients
+        < pathwise score_function
+    """,
+    "latent.pathwise": """
+        base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel < concrete
+    """,
+    "latent.score_function": """
+        trace baselines < reinforce rloo vimco disarm rebar < muprop relax
+    """,
+    "likelihoods": "base < bernoulli gaussian",
+    "loggers": "media metrics_csv wandb_run",
+    "models": "multi_step code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
+    "networks": "base onednn_linear < cnn mlp < linear",
+    "optimization": "optimization",
+    "runs": "directory metrics checkpoints < results results_table",
+    "search": """
+        console space trial_report < experiment settings < study < report worker < command
+    """,
+    "sweep": "processes < job sweep",
+    "training": "validate shutdown nonfinite < build < train evaluate",
+}
+"""Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
+beside it; a new one is given its place here. A package's `__init__` stands above all of them."""
+
+ROOT = {"__init__", "api", "cli", "checks", "errors", "atomic_write", "process", "lightning_internals"}
+"""Modules outside the rooms."""
+
+TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES, strict=True)}
 
 
-def layer(name: str) -> int:
-    """Where a module or package below `discrete_latents` stands."""
-    (place,) = (index for index, names in enumerate(LAYERS) if name in names)
-    return place
+def dotted(name: str) -> str:
+    """latent.layout of latent/layout.py, latent of latent/__init__.py, "" of the package itself."""
+    return ".".join(Path(name).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def top(path: Path) -> str:
-    """The name of a file's package or module directly below `discrete_latents`."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Dotted names of everything that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of everything that a file imports, anywhere in it, TYPE_CHECKING included."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
+            assert node.level == 0, "a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def ours(path: Path) -> set[str]:
-    """The packages and modules below `discrete_latents` that a file imports."""
-    return {name.split(".")[1] for name in imported(path) if name.startswith("discrete_latents.")}
+def graph(trees: Mapping[str, ast.AST]) -> dict[str, set[str]]:
+    """The modules of the package that each of them imports."""
+    modules = {dotted(name) for name in trees}
+    found: dict[str, set[str]] = {}
+    for name, tree in trees.items():
+        targets = found.setdefault(dotted(name), set())
+        for target in imported(tree):
+            if target.partition(".")[0] == "discrete_latents":
+                inner = target.removeprefix("discrete_latents").removeprefix(".")
+                while inner not in modules:
+                    inner = inner.rpartition(".")[0]
+                targets.add(inner)
+        targets.discard(dotted(name))
+    return found
+
+
+def levels(package: str) -> dict[str, int]:
+    """How high each module or package in a package stands."""
+    rows = ORDERS[package].split("<")
+    return {name: height for height, row in enumerate(rows) for name in row.split()}
+
+
+def upward(imports: Mapping[str, set[str]]) -> list[str]:
+    """Imports between two parts of a package that do not point down, as "models.a imports models.b"."""
+    found = []
+    for module, targets in imports.items():
+        for target in sorted(targets):
+            above, below = f"{module}.".split("."), f"{target}.".split(".")
+            shared = next(index for index, pair in enumerate(zip(above, below, strict=False)) if len({*pair}) > 1)
+            package, importing, is_imported = ".".join(above[:shared]), above[shared], below[shared]
+            heights = levels(package)
+            # "" is the package's own __init__, which imports what it exports, and is imported from outside alone.
+            if importing and (not is_imported or heights[importing] <= heights[is_imported]):
+                found.append(f"{module} imports {target or '__init__'}")
+    return found
+
+
+def public(tree: ast.Module) -> list[str]:
+    """Classes and functions that a module defines."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+IMPORTS = graph(TREES)
 
 
 def test_the_modules_are_found():
-    assert {"latent/estimator.py", "models/categorical_vae.py", "training.py", "launch.py"} <= set(NAMES)
+    assert {"latent.estimator", "models.categorical_vae", "training.train", "cli", "latent", ""} <= IMPORTS.keys()
+    assert {"latent.layout", "latent.distributions"} <= IMPORTS["latent.pathwise.base"]
+    assert "api" in IMPORTS[""]
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "latent").glob("*.py")), ids=lambda path: path.name)
-def test_the_latent_module_imports_torch_and_jaxtyping_alone(path):
-    outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
+@pytest.mark.parametrize("module", IMPORTS)
+def test_every_module_has_a_place_in_its_package(module):
+    package, _, name = module.rpartition(".")
+    assert not name or name in levels(package), f"ORDERS has no {name} in {package or 'the package'}"
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_imports_point_down(module):
+    assert upward({module: IMPORTS[module]}) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("latent/layout.py", "from discrete_latents.latent.distributions import log_prob"),
+        ("latent/layout.py", "from discrete_latents.latent import Estimator"),
+        ("latent/estimator.py", "from discrete_latents.latent.pathwise.base import Pathwise"),
+        ("latent/sampler.py", "import discrete_latents.errors\nimport discrete_latents.models"),
+        ("latent/pathwise/base.py", "from discrete_latents.latent.pathwise import reinmax"),
+        ("latent/pathwise/darn.py", "from discrete_latents.latent.pathwise.reinmax import ReinMax"),
+        ("runs/directory.py", "from discrete_latents.runs import results"),
+        ("checks.py", "if TYPE_CHECKING:\n    from discrete_latents.errors import UserError"),
+        ("models/latent_model.py", "def late():\n    from discrete_latents.training.train import train"),
+        ("api.py", "from discrete_latents import load_run"),
+    ],
+)
+def test_an_import_that_points_up_or_beside_is_found(file, line):
+    assert len(upward(graph(TREES | {file: ast.parse(line)}))) == 1
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graphlib.TopologicalSorter(IMPORTS).prepare()
+
+
+def test_a_circle_is_found():
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("latent/")])
+def test_the_latent_module_imports_torch_and_jaxtyping_alone(name):
+    outside = {target.split(".")[0] for target in imported(TREES[name])} - set(sys.stdlib_module_names)
     assert outside <= {"torch", "jaxtyping", "discrete_latents"}
-    assert ours(path) <= {"latent"}
+    assert {target.split(".")[0] for target in IMPORTS[dotted(name)]} <= {"latent", "checks"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_imports_point_one_way(path):
-    below = {name for names in LAYERS[: layer(top(path))] for name in names}
-    assert ours(path) <= below | {top(path)}
+def names_used(tree: ast.AST) -> set[str]:
+    """The last parts of what a file imports, and all its attributes."""
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {target.split(".")[-1] for target in imported(tree)} | attributes
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_objects_are_built_from_configurations_in_one_module(path):
-    names = {name.split(".")[-1] for name in imported(path)}
-    attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-    assert ("instantiate" in names | attributes) == (path.name == "making.py")
+@pytest.mark.parametrize("name", NAMES)
+def test_one_module_builds_objects_from_configurations_and_one_starts_hydra(name):
+    used = names_used(TREES[name])
+    assert ("instantiate" in used) == (name == "config/instantiate.py")
+    assert ("initialize_config_dir" in used) == (name == "config/compose.py")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_every_module_says_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+@pytest.mark.parametrize("name", NAMES)
+def test_one_module_writes_atomically(name):
+    calls = {ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)}
+    renaming = {"atomic_write.py", "data/sources.py"}  # which moves downloaded files out of a folder of its own
+    assert bool({"os.replace", "os.rename"} & calls) == (name in renaming)
+    assert not {"OmegaConf.save", "shutil.move"} & calls
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_says_what_it_is(name):
+    assert ast.get_docstring(TREES[name])
+
+
+def test_only_named_modules_stand_outside_the_rooms():
+    assert {path.stem for path in SOURCE.glob("*.py")} <= ROOT
+
+
+def test_no_file_is_named_by_a_gerund():
+    assert [name for name in NAMES if Path(name).stem.endswith("ing")] == []
+
+
+def test_no_two_classes_or_functions_bear_one_name():
+    places: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for defined in public(tree):
+            places.setdefault(defined, []).append(name)
+    assert {defined: names for defined, names in places.items() if len(names) > 1} == {}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("__init__.py")])
+def test_no_package_exports_a_name_over_its_module(name):
+    children = {path.stem for path in (SOURCE / name).parent.iterdir()}
+    package = ".".join(filter(None, ("discrete_latents", dotted(name))))
+    modules = {f"{package}.{child}" for child in children}
+    exported = {target.split(".")[-1] for target in imported(TREES[name]) if target not in modules}
+    assert not children & {*exported, *public(TREES[name])}
 
 
 def test_the_latent_module_loads_without_lightning_and_hydra():

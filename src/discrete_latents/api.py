@@ -1,26 +1,25 @@
-"""Trained models from Python: load a run, then encode, decode, sample, complete and classify images."""
+"""The public door: load a trained model, then encode, decode, sample, complete and classify images."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from torch import Tensor
-from yaml import YAMLError
 
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import checkpoint, read_weights
+from discrete_latents.runs.checkpoints import read_weights
+from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model, without_unused_temperature
 
 
 class Run:
-    """A trained model with its configuration. Made by `load_run`.
+    """A trained model with its configuration, as `load_run` returns it.
 
     Images go in as (n, H, W) or (n, C, H, W), uint8 grey values or floats in [0, 1], and come out as floats in
-    [0, 1], (n, C, H, W), on the CPU. Everything is done in batches of `batch_size`, on the model's device.
-    A method that the model has no use for raises TypeError.
+    [0, 1], (n, C, H, W), on the CPU. The model computes in batches of `batch_size`, on its own device.
+    A method that the model does not have raises TypeError.
     """
 
     def __init__(self, model: LatentModel, config: DictConfig, batch_size: int = 500) -> None:
@@ -29,7 +28,7 @@ class Run:
         self.batch_size = batch_size
 
     def encode(self, images: Tensor) -> Tensor:
-        """The most probable code of each image: class indices, (n, N).
+        """The most probable class of each latent, (n, N), for images.
 
         >>> run = load_run(vae_run)
         >>> run.encode(images).shape
@@ -38,7 +37,7 @@ class Run:
         return self.batched("encode_codes", pixels(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """E[x | z] of class indices, (n, N).
+        """E[x | z], (n, C, H, W), for class indices (n, N).
 
         >>> run = load_run(vae_run)
         >>> run.decode(run.encode(images)).shape
@@ -47,7 +46,7 @@ class Run:
         return self.batched("decode_codes", codes)
 
     def sample(self, count: int) -> Tensor:
-        """Images drawn from the model: E[x | z] of z from the prior.
+        """E[x | z] for `count` samples z of the prior, (count, C, H, W).
 
         >>> load_run(vae_run).sample(3).shape
         torch.Size([3, 1, 8, 8])
@@ -56,8 +55,8 @@ class Run:
         return torch.cat([self.call("sample")(len(size)).cpu() for size in sizes])
 
     def complete(self, images: Tensor, count: int = 1) -> Tensor:
-        """`count` sampled completions of each image, (n, count, C, H, W): the given part as it is, E[x | h] in the
-        rest, whatever was there.
+        """`count` completions of each image, (n, count, C, H, W): the given part unchanged, in the rest E[x | h] for a
+        sample h. What the images hold in the rest is not used.
 
         >>> load_run(sbn_run).complete(images, count=4).shape
         torch.Size([30, 4, 1, 8, 8])
@@ -89,28 +88,23 @@ class Run:
 
 
 def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = "cpu") -> Run:
-    """The model of a run directory, in evaluation mode. The data set is not needed.
+    """The model of a run directory, in evaluation mode. Needs no data set.
 
-    ckpt: "best" by validation, or "last". Raises UserError for a directory that is not a run or has no such
-    checkpoint. Nothing in a checkpoint is executed; the configuration says what is made, which may be a class of any
-    installed package, though of none that Hydra knows to run code.
+    ckpt: "best" by validation, or "last". Raises UserError for a directory that is no run or has no such checkpoint.
+    Nothing in a checkpoint is executed. The configuration names the classes that are built; they may be of any
+    installed package, except those that Hydra blocks because they run code.
 
     >>> run = load_run(vae_run)
     >>> run.model.num_latents, run.model.num_classes
     (20, 10)
     """
-    path = Path(path)
-    weights = read_weights(checkpoint(path, ckpt))
-    try:
-        config = OmegaConf.load(path / ".hydra" / "config.yaml")
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml cannot be read") from error
-    if not isinstance(config, DictConfig):
-        raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml has no settings")
-    if "model" not in config or "mean_image" not in weights:
-        raise UserError(f"{path} is not the directory of a run: its settings or its weights are those of no model")
+    run = RunDirectory(path)
+    weights = read_weights(run.checkpoint(ckpt))
+    config = run.read_config()
+    if "mean_image" not in weights:
+        raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
     model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
-    with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
+    with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     model.load_state_dict(weights)
     return Run(model.to(device).eval(), config)

@@ -1,37 +1,42 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a reader finds the old file or the new one, never half of one."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+SUFFIX = ".partial"
+"""Of the file that is written before it replaces `path`. One that a killed process left is overwritten."""
 
-def atomic_write(path: Path, content: bytes | str | Callable[[Path], object], synchronise: bool = False) -> None:
-    """Writes `path` by way of `path.partial`: whoever reads it, and a process killed while writing, finds the old file
-    or the new one.
 
-    content: bytes, text, or a function that writes the file it is given. synchronise: whether the file and its folder
-    are on the disk before this returns, so that a power cut does not take them; some milliseconds.
-    Raises OSError where the disk refuses; the old file is then as it was.
+def atomic_write(
+    path: Path, content: bytes | memoryview | str | Callable[[Path], object], synchronise: bool = False
+) -> None:
+    """Writes `path.partial`, then renames it to `path`. Creates the folder.
+
+    content: bytes, text, or a function that writes the file it is given; that file's name ends in .partial, whatever
+    the format. synchronise: also wait until the file and its name are on the disk, so that a power cut cannot take
+    them; some milliseconds.
+    After any exception the old file is as it was, and no partial file is left. Raises OSError if the disk refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(path.name + SUFFIX)
     try:
         if callable(content):
             content(partial)
         else:
             partial.write_bytes(content.encode() if isinstance(content, str) else content)
         if synchronise:
-            synchronised(partial)
+            synchronise_to_disk(partial)
         os.replace(partial, path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
     if synchronise:
-        synchronised(path.parent)
+        synchronise_to_disk(path.parent)
 
 
-def synchronised(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk, where the system can say so."""
+def synchronise_to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk. Windows cannot say so of a folder."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The command lines of train.py and eval.py."""
+"""The entry points of train.py and eval.py."""
 
 import errno
 import os
@@ -22,6 +22,7 @@ from discrete_latents.config.overrides import argument, multirun, quoted
 from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import prepare_process
+from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show
 from discrete_latents.sweep import sweep
 from discrete_latents.sweep.job import run_job
@@ -30,6 +31,7 @@ from discrete_latents.training.evaluate import evaluate
 from discrete_latents.training.train import train
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""The disk is full, a quota or the largest size of a file is reached, or the disk can only be read."""
 show_once = rank_zero_only(show)
 
 
@@ -42,17 +44,17 @@ def train_main() -> None:
     except UserError as error:
         fail(str(error))
     if unfinished not in (None, "null"):
-        sys.argv[1:] = sweep.resuming(Path(unfinished), sys.argv[1:])
-    elif run not in (None, "null") and "--config-path" not in sys.argv:  # which a process of the run has already
+        sys.argv[1:] = sweep.resume_arguments(Path(unfinished), sys.argv[1:])
+    elif run not in (None, "null") and "--config-path" not in sys.argv:  # processes that Lightning started have it
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(Path(run), output=Path(run))
-    elif multirun() and sweep_folder and (Path(sweep_folder) / "multirun.yaml").exists():
+    elif multirun() and sweep_folder and SweepDirectory(sweep_folder).multirun.exists():
         fail(
             f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
             f"sweep.resume={sweep_folder}"
         )
-    elif folder and (Path(folder) / ".hydra").exists() and "LOCAL_RANK" not in os.environ:
+    elif folder and RunDirectory(folder).hydra.exists() and "LOCAL_RANK" not in os.environ:
         fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with resume={folder}")
     launch(train_task, "train")
 
@@ -62,10 +64,10 @@ def eval_main() -> None:
     run = argument("run")
     if run is not None:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
-        use_saved_config(Path(run), output=Path(run) / "evaluations" / stamp)
+        use_saved_config(Path(run), output=RunDirectory(run).evaluation(stamp).folder)
         for name, default in (("run", run), ("ckpt", "best"), ("split", "test")):
             value = argument(name) or default
-            sys.argv = [word for word in sys.argv if not word.startswith(f"{name}=")]
+            sys.argv = [given for given in sys.argv if not given.startswith(f"{name}=")]
             sys.argv.append(f"+evaluation.{name}={quoted(value)}")
     launch(eval_task, "eval")
 
@@ -78,11 +80,11 @@ def train_task(config: DictConfig) -> None:
 
 
 def train_once(config: DictConfig) -> None:
-    # Where Hydra starts from a saved configuration, only what was saved beside it says what was chosen.
-    folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
-    saved = (folder / ".hydra" / "hydra.yaml").is_file()
-    results = train(config, saved_choices(folder) if saved else HydraConfig.get().runtime.choices)
-    show_once(results, Path(config.paths.output_dir))
+    # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
+    run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
+    choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
+    results = train(config, choices)
+    show_once(results, RunDirectory(config.paths.output_dir))
 
 
 def eval_task(config: DictConfig) -> None:
@@ -90,13 +92,12 @@ def eval_task(config: DictConfig) -> None:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
     chosen = config.evaluation
     run = Path(chosen.run)
-    results = evaluate(config, run, chosen.ckpt, chosen.split, saved_choices(run))
-    show_once(results, Path(config.paths.output_dir))
+    results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, saved_choices(run))
+    show_once(results, RunDirectory(config.paths.output_dir))
 
 
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
-    """Runs a task under Hydra. A user's mistake is one line on stderr and exit code 1; anything else is a bug
-    and keeps its traceback."""
+    """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback."""
     composed = False
 
     def job(config: DictConfig) -> None:
@@ -116,18 +117,21 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
 
     parser = get_args_parser()
     parser.error = lambda message: fail(f"{message}; settings are name=value, and --help lists them")
-    parser.parse_args()  # as Hydra is about to, which would print how it is used
+    parser.parse_args()  # before Hydra does, which would print its usage
     prepare_process()
-    sweep.Sweep.folder = None
+    sweep.Sweep.directory = None
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except KeyboardInterrupt:
-        fail(f"interrupted; {sweep.hint()}" if sweep.Sweep.folder else "interrupted")
+        fail(f"interrupted; {sweep.resume_hint()}" if sweep.Sweep.directory else "interrupted")
     except Exception as error:
-        if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.folder):
+        if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.directory):
             fail(composition_mistake(error, config_name))
-        if sweep.Sweep.folder:  # a launcher that lost its worker, say
-            print(f"the sweep has stopped; {sweep.hint()}", file=sys.stderr)
+        if sweep.Sweep.directory:  # such as a launcher that lost its worker
+            print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)
         raise
-    if sweep.Sweep.folder:
-        sweep.report()
+    if sweep.Sweep.directory:
+        try:
+            sweep.report()
+        except UserError as error:
+            fail(str(error))

@@ -1,4 +1,4 @@
-"""This process: its settings, and whether it is the first of its run."""
+"""Settings of a process, and whether it is the first of its run."""
 
 import logging
 import os
@@ -9,20 +9,20 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 def prepare_process() -> None:
-    """Settings of a process, be it a launcher's, before it does anything else."""
-    # Per thread, and inherited by the threads of the first parallel operation: so before any.
+    """Sets up a process that will train, test or start others. To be called before anything else."""
+    # A setting of each thread, inherited by those that the first parallel operation starts.
     torch.set_flush_denormal(True)
     if not torch.cuda.is_available():
-        # Lightning has torch look for the GPU driver's library, and optimisers ask for a GPU at every step: 0.4 ms.
+        # Set by Lightning: torch then looks for the driver's library at every step of an optimiser, 0.4 ms.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # what debug=profiler prints
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profiler prints here
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a resumed run's checkpoints
     warnings.filterwarnings("ignore", ".*dirpath has changed.*")  # those of a run that was moved
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise its errors instead of printing them
 
 
 def is_first() -> bool:
-    """Whether this process is the only one of its run, or the first, as torchrun, SLURM or Lightning says."""
+    """Whether this process has rank 0 in its run, as torchrun, SLURM or Lightning says."""
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from discrete_latents.latent import GumbelSoftmax
-from discrete_latents.training.nonfinite import not_finite, rerun
+from discrete_latents.training.nonfinite import first_nonfinite_output, nonfinite_modules
 from tests.cli.conftest import SMALL, beyond_progress, snapshot
 from tests.cli.test_resume import results
 from tests.helpers.fitting import make_model
@@ -93,20 +93,20 @@ def test_detect_anomaly_stops_at_the_operation(command):
 def test_the_first_part_with_a_bad_output_is_named():
     model = make_model(GumbelSoftmax(1.0))
     batch = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
-    assert rerun(model, batch)[0] == ""
-    assert 0 < rerun(model, batch)[1] < 10
+    assert first_nonfinite_output(model, batch)[0] == ""
+    assert 0 < first_nonfinite_output(model, batch)[1] < 10
     with torch.no_grad():
         last = list(model.decoder.parameters())[-1]
         last.fill_(math.nan)
-    assert rerun(model, batch)[0] == "decoder"
-    assert not_finite(model.named_parameters()) == "decoder (1 of 2)"
+    assert first_nonfinite_output(model, batch)[0] == "decoder"
+    assert nonfinite_modules(model.named_parameters()) == "decoder (1 of 2)"
     with torch.no_grad():
         last.zero_()
     model.output_bias.fill_(math.inf)
-    assert rerun(model, batch)[0] == "likelihood"
+    assert first_nonfinite_output(model, batch)[0] == "likelihood"
     model.output_bias.zero_()
     model.estimator.forward = lambda objective: torch.full((2,), math.nan)
-    assert rerun(model, batch)[0] == "estimator (GumbelSoftmax)"
+    assert first_nonfinite_output(model, batch)[0] == "estimator (GumbelSoftmax)"
 
 
 PRECISIONS = {

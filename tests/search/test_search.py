@@ -21,9 +21,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)  # OmegaConf's DictConfig
     from discrete_latents.config.compose import configurations, group_options
     from discrete_latents.errors import UserError
-    from discrete_latents.search.console import prepare
+    from discrete_latents.runs.directory import SearchDirectory
+    from discrete_latents.search.console import prepare_worker
     from discrete_latents.search.experiment import as_experiment
-    from discrete_latents.search.settings import Search, read
+    from discrete_latents.search.settings import Search, read_search
     from discrete_latents.search.space import distributions
     from discrete_latents.search.study import fail_dead, next_trial, open_study, release
     from discrete_latents.search.trial_report import TrialReport
@@ -36,14 +37,14 @@ OPTIONS = [option for option in group_options()["search"] if option != "default"
 def _environment() -> Iterator[None]:
     """Puts back what training leaves in the environment, and lets Optuna be as calm as it is in a search."""
     before = dict(os.environ)
-    prepare()
+    prepare_worker()
     yield
     os.environ.clear()
     os.environ.update(before)
 
 
 def search(folder: Path, *words: str) -> Search:
-    return read(["model.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
+    return read_search(["model.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
 
 
 # The space.
@@ -96,15 +97,15 @@ def test_a_space_that_cannot_be_searched_says_so(node, said):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_describes_a_search_that_can_start(option, tmp_path):
-    found = read([f"search={option}", f"search.dir='{tmp_path}'"])
+    found = read_search([f"search={option}", f"search.dir='{tmp_path}'"])
     assert found.space
     assert found.experiment == "vae_digits"
     assert not list(tmp_path.iterdir())
 
 
 def test_the_checkpoint_is_chosen_by_the_metric_of_the_search(tmp_path):
-    assert search(tmp_path).words == ["model.hidden=[8]", "model.num_latents=2"]
-    other = search(tmp_path, "search.metric=val/code_usage", "search.direction=maximize").words[2:]
+    assert search(tmp_path).overrides == ["model.hidden=[8]", "model.num_latents=2"]
+    other = search(tmp_path, "search.metric=val/code_usage", "search.direction=maximize").overrides[2:]
     assert other == ["callbacks.checkpoint.monitor=val/code_usage", "callbacks.checkpoint.mode=max"]
 
 
@@ -174,7 +175,7 @@ def test_a_trial_that_ends_while_the_dead_are_looked_for_stays_what_it_is(tmp_pa
             return super().acquire(*arguments, **named)
 
     monkeypatch.setattr("discrete_latents.search.study.FileLock", EndsFirst)
-    fail_dead(study, tmp_path)
+    fail_dead(study, SearchDirectory(tmp_path))
     assert [trial.state for trial in study.trials] == [state]
 
 

@@ -1,5 +1,6 @@
 """Pictures of what a model does, as PNG files and in the loggers that show images."""
 
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from discrete_latents.atomic_write import atomic_write
 from discrete_latents.checks import whole
 from discrete_latents.data import ImageData
 from discrete_latents.loggers.media import log_pictures
@@ -44,13 +46,14 @@ class Pictures(pl.Callback):
         batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
         with model.evaluation_noise():
             pictures = model.pictures(batch)
-        self.folder.mkdir(parents=True, exist_ok=True)
         figures = model.figures()
-        for name, figure in figures.items():
-            figure.savefig(self.folder / f"{name}.png", dpi=120, bbox_inches="tight")
-        for name, rows in pictures.items():
-            save_image(arrange(rows.float().cpu()), self.folder / f"{name}.png")
         written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
+        for name, figure in figures.items():
+            save = partial(figure.savefig, format="png", dpi=120, bbox_inches="tight")
+            atomic_write(written[name], save)
+        for name, rows in pictures.items():
+            save = partial(save_image, arrange(rows.float().cpu()), format="png")
+            atomic_write(written[name], save)
         log_pictures(trainer.loggers, written, trainer.global_step)
 
 

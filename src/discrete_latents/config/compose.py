@@ -1,41 +1,47 @@
-"""The project's configurations: where they are, what they hold, and one composed."""
+"""The project's configurations: their folder, their groups and settings, and one composed."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGE = Path(__file__).parent.parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
-"""Inside an installed wheel, or beside src in a checkout."""
+"""In an installed wheel inside the package, in a checkout beside src."""
 
 
 def configurations() -> initialize_config_dir:
-    """Hydra, with the configurations of the project."""
+    """A context in which Hydra is initialised with the project's configurations, for what asks Hydra more than once."""
     return initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train")
 
 
 def composed(overrides: Sequence[str] = (), name: str = "train", **how: Any) -> DictConfig:
-    """The configuration of a command line. how: further arguments of Hydra's `compose`."""
-    with configurations():
+    """The configuration that overrides choose, as a command with these arguments has it.
+
+    name: train, eval or search. how: further arguments of Hydra's `compose`. Uses Hydra as it is where it is
+    initialised already, with its search path, say. Raises HydraException for what cannot be composed.
+    """
+    with nullcontext() if GlobalHydra.instance().is_initialized() else configurations():
         return compose(name, list(overrides), **how)
 
 
 def group_options() -> dict[str, list[str]]:
-    """The options of every group of the project."""
+    """The options of each group, by the group's name, as model/network."""
     folders = [path for path in CONFIGS.rglob("*") if path.is_dir()]
     options = {str(path.relative_to(CONFIGS)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
     return {group: names for group, names in options.items() if names}
 
 
 def known_settings(config_name: str, groups: Iterable[str], overrides: Iterable[str]) -> set[str]:
-    """Every dotted key of a configuration with the options that overrides choose."""
+    """All dotted keys of a configuration with the options that overrides choose."""
     chosen = [override for override in overrides if override.partition("=")[0] in set(groups)]
     try:
         config = composed(chosen, config_name)
-    except Exception:  # what was chosen is what could not be composed
+    except Exception:  # a choice may be what cannot be composed
         config = composed((), config_name)
     return set(dotted(OmegaConf.to_container(config)))
 

@@ -1,17 +1,32 @@
-"""Hydra's reports of configurations that it cannot compose, in one line each."""
+"""One line for each configuration that Hydra cannot compose, instead of its own report."""
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.compose import group_options, known_settings
 from discrete_latents.config.saved import saved_settings
-from discrete_latents.errors import suggest
+from discrete_latents.errors import UserError, suggest
+
+
+@contextmanager
+def one_line_errors(config_name: str, settings: Iterable[str] = ()) -> Iterator[None]:
+    """Turns Hydra's errors into a UserError of one line. Arguments: as for `composition_mistake`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(composition_mistake(error, config_name, settings)) from error
 
 
 def composition_mistake(error: Exception, config_name: str, settings: Iterable[str] = ()) -> str:
-    """What Hydra says of the command line's configuration, in one line. settings: which could have been meant, where
-    those of the command line are not known."""
+    """Hydra's report on the command line, in one line.
+
+    settings: names to suggest from; by default those of the configuration that the command line composes.
+    """
     options = group_options()
     known = set(settings) or saved_settings() or known_settings(config_name, options, sys.argv[1:])
     return composition_error(f"{error}\n{error.__cause__ or ''}", options.keys() | known, options, sys.argv[1:])
@@ -21,15 +36,15 @@ def composition_error(
     message: str,
     settings: Iterable[str],
     options: Mapping[str, Iterable[str]] | None = None,
-    words: Iterable[str] = (),
+    overrides: Iterable[str] = (),
 ) -> str:
-    """Hydra's report of an override that does not fit, in one line.
+    """Hydra's report on an override that it cannot apply, in one line.
 
-    settings: all dotted keys and groups that could have been meant. options: those of each group. words: the overrides,
-    of which Hydra does not always say the one.
+    settings: dotted keys and groups to suggest from. options: of each group. overrides: all that were given, since
+    Hydra does not always name the one.
     """
     if "Config group override must be a string" in message:
-        given = [word.lstrip("+").partition("=") for word in words]
+        given = [override.lstrip("+").partition("=") for override in overrides]
         for group, _, option in given:
             if option not in (options or {}).get(group, [option]):
                 return f"{group} = {option} is not an option: {suggest(option, (options or {})[group])}"

@@ -1,26 +1,26 @@
-"""The overrides of a command line: what is asked for, and how Hydra is told something else."""
+"""Overrides, as Hydra calls the `name=value` arguments of a command line."""
 
 import os
 import sys
 
 
-def key(word: str) -> str:
-    """What a word sets: `a.b` of `a.b=c`, `+a.b=c` and `~a.b`."""
-    return word.lstrip("+~").partition("=")[0]
+def key(override: str) -> str:
+    """The setting or group that an override changes: `a.b` of `a.b=c`, `+a.b=c` and `~a.b`."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def argument(name: str) -> str | None:
-    """The value of `name=value` on the command line."""
-    values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
+    """The value that this process's command line gives a setting, without quotes; None where it gives none."""
+    values = [given.partition("=")[2] for given in sys.argv[1:] if given.lstrip("+").startswith(f"{name}=")]
     return values[-1].strip("'\"") if values else None
 
 
 def multirun() -> bool:
-    """Whether the command line asks for a sweep."""
+    """Whether this process's command line asks for a sweep."""
     return bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]))
 
 
 def quoted(value: str | os.PathLike[str]) -> str:
-    """A value that Hydra's grammar takes as it is."""
+    """A value in quotes, so that Hydra's grammar takes it literally."""
     escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

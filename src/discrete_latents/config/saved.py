@@ -1,33 +1,27 @@
-"""Saved configurations: what a run keeps in `.hydra`, and how a command starts from it."""
+"""Commands that start from the configuration that a run has saved."""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.overrides import argument, key, quoted
-from discrete_latents.errors import fail
+from discrete_latents.errors import UserError, fail
+from discrete_latents.runs.directory import RunDirectory
 
 
 def use_saved_config(run: Path, output: Path) -> None:
-    """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
-    saved = run.absolute() / ".hydra"
-    for name, part in (("config.yaml", "model"), ("hydra.yaml", "hydra")):
-        if not (saved / name).is_file():
-            fail(f"{run} is not the directory of a run: it has no .hydra/{name}")
-        try:
-            readable = part in OmegaConf.load(saved / name)
-        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
-            readable = False
-        if not readable:
-            fail(f"{run} is not the directory of a run: its .hydra/{name} cannot be read")
+    """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run."""
+    try:
+        RunDirectory(run).read_config()
+        RunDirectory(run).read_hydra()
+    except UserError as error:
+        fail(str(error))
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
-    for word in sys.argv[1:]:
-        group, value = key(word), word.partition("=")[2]
+    for override in sys.argv[1:]:
+        group, value = key(override), override.partition("=")[2]
         if group.split("/")[0] in groups and not value.startswith("{"):
             kept = f"a run keeps its own {group}; single settings can change, as trainer.max_epochs=20"
             fail(f"{group} = {value}: {kept}")
@@ -35,10 +29,11 @@ def use_saved_config(run: Path, output: Path) -> None:
 
 
 def saved_config(run: Path, output: Path) -> list[str]:
-    """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
+    """Arguments that make Hydra start from a run's saved configuration, write into `output`, and leave the saved files
+    as they are."""
     return [
         "--config-path",
-        str(run.absolute() / ".hydra"),
+        str(RunDirectory(run.absolute()).hydra),
         "--config-name",
         "config",
         f"hydra.run.dir={quoted(output.absolute())}",
@@ -48,13 +43,14 @@ def saved_config(run: Path, output: Path) -> list[str]:
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
-    """The options by which a run was configured, group by group."""
-    return OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    """The options that a run was configured with, by group. Raises UserError where they cannot be read."""
+    return RunDirectory(run).read_hydra().runtime.choices
 
 
 def saved_settings() -> set[str]:
-    """Every dotted key of the configuration of the run that the command line names; none where it names none."""
+    """All dotted keys of the saved configuration that the command line names; none where there is none."""
     run = argument("run") or argument("evaluation.run") or argument("resume")
-    if not run or not (saved := Path(run) / ".hydra" / "config.yaml").is_file():
+    try:
+        return set(dotted(OmegaConf.to_container(RunDirectory(run).read_config()))) if run else set()
+    except UserError:
         return set()
-    return set(dotted(OmegaConf.to_container(OmegaConf.load(saved))))

@@ -1,4 +1,4 @@
-"""The Weights & Biases run of a run."""
+"""Weights & Biases: one W&B run for each run, resumed with it."""
 
 import json
 import os
@@ -11,24 +11,27 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import OmegaConf
 
+from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
+from discrete_latents.runs.directory import RunDirectory, SweepDirectory, read_json
+from discrete_latents.runs.metrics import best_in_validation
 
 STEP = "trainer/global_step"
 """The x-axis of everything that Lightning logs to W&B."""
 
 
 class WandbRun(WandbLogger):
-    """Lightning's logger, which the process of rank 0 alone writes to.
+    """Lightning's W&B logger; only the process of rank 0 writes.
 
-    offline: recorded in `save_dir/wandb`, for `wandb sync` to upload, as with the variable WANDB_MODE=offline. name,
-    group: where None, in a multirun, what the job varies and the sweep's folder. lowest, highest: metrics whose
-    minimum or maximum the summary is to hold beside the last value. log_model: uploads checkpoints as artifacts, true:
-    in the end, "all": whenever one is written. resume: whether to go on in the W&B run that `save_dir` was logged to
-    before, where there is one. settings: of `wandb.init`.
-
-    Raises ValueError for artifacts offline, and UserError, when the run starts, where W&B does not let it.
+    offline: record the run in `save_dir/wandb`, for `wandb sync` to upload, as WANDB_MODE=offline does.
+    name, group: None: in a multirun, the overrides that vary and the sweep's folder.
+    lowest, highest: metrics whose minimum or maximum W&B's summary holds beside the last value; None: the validation
+    metrics that `runs.metrics` says are better low, or high.
+    log_model: upload checkpoints as artifacts; True: at the end, "all": each when it is written.
+    resume: continue the W&B run that `save_dir` was logged to, if there is one.
+    settings: of `wandb.init`.
+    Raises ValueError for artifacts offline, and UserError when the run starts and W&B refuses it.
     """
 
     def __init__(
@@ -39,8 +42,8 @@ class WandbRun(WandbLogger):
         name: str | None = None,
         group: str | None = None,
         tags: str | Sequence[str] = (),
-        lowest: Sequence[str] = (),
-        highest: Sequence[str] = (),
+        lowest: Sequence[str] | None = None,
+        highest: Sequence[str] | None = None,
         log_model: bool | str = False,
         resume: object = None,
         **settings: Any,
@@ -49,9 +52,11 @@ class WandbRun(WandbLogger):
             raise ValueError(f"log_model must be true, false or all, got {log_model!r}")
         if log_model and (offline or os.environ.get("WANDB_MODE") in ("offline", "dryrun")):
             raise ValueError(f"log_model must be false where W&B is offline, since it uploads, got {log_model!r}")
-        self.record = Path(save_dir) / "wandb" / "run.json"
+        self.record = RunDirectory(save_dir).wandb_record
+        lowest = best_in_validation("lowest") if lowest is None else lowest
+        highest = best_in_validation("highest") if highest is None else highest
         self.best = dict.fromkeys(lowest, "min") | dict.fromkeys(highest, "max")
-        earlier = json.loads(self.record.read_text()) if resume and self.record.is_file() else {}
+        earlier = read_json(self.record) if resume and self.record.is_file() else {}
         sweep, varied = sweep_and_job()
         settings |= {"mode": "offline"} if offline else {}
         super().__init__(
@@ -70,7 +75,7 @@ class WandbRun(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, begun when first asked for."""
+        """The W&B run, started at the first access."""
         if self._experiment is None:
             import wandb
 
@@ -85,20 +90,19 @@ class WandbRun(WandbLogger):
                 run.define_metric(metric, step_metric=STEP, step_sync=True, summary=f"{kind},last")
             if not run.disabled:
                 kept = {key: getattr(run, key) or None for key in ("id", "project", "entity", "name", "group")}
-                self.record.write_text(json.dumps(kept, indent=2) + "\n")
+                atomic_write(self.record, json.dumps(kept, indent=2) + "\n")
         return self._experiment
 
 
 def sweep_and_job() -> tuple[str | None, str | None]:
-    """In a job of a multirun, the name of the sweep's folder, and the job's values of what the sweep varies."""
+    """In a job of a multirun, the name of the sweep's folder and the job's overrides that vary; else None twice."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None, None
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.cwd) / hydra.sweep.dir
-    saved = folder / "multirun.yaml"
-    given = OmegaConf.load(saved).hydra.overrides.task if saved.is_file() else []
+    sweep = SweepDirectory(Path(hydra.runtime.cwd) / hydra.sweep.dir)
+    given = sweep.read_hydra().overrides.task if sweep.multirun.is_file() else []
     parse = OverridesParser.create().parse_overrides
     fixed = {override.get_key_element() for override in parse(list(given)) if not override.is_sweep_override()}
     job = parse(list(hydra.overrides.task))
     varied = " ".join(str(override.input_line) for override in job if override.get_key_element() not in fixed)
-    return folder.name, varied[:128] or None  # W&B takes no longer names
+    return sweep.folder.name, varied[:128] or None  # W&B's limit

@@ -1,4 +1,4 @@
-"""Checkpoints as they are read: nothing in them is run, and what does not fit a model is said in one line."""
+"""Reads checkpoints without executing anything in them, and checks that they fit a model."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,38 +11,19 @@ from torch import nn
 from discrete_latents.errors import UserError, first_line
 
 RESUMED = ("state_dict", "optimizer_states", "epoch", "global_step", "loops", "callbacks", "noise")
-"""What a run goes on from."""
-
-
-def checkpoint(run: Path, which: str) -> Path:
-    """A run's checkpoint, "best" or "last". Raises UserError where it is not there."""
-    if which not in ("best", "last"):
-        raise UserError(f"ckpt must be best or last, got {which!r}")
-    path = run / "checkpoints" / f"{which}.ckpt"
-    if not path.is_file():
-        raise UserError(f"{run} has no checkpoint {path.name} in {path.parent}")
-    return path
-
-
-def last_checkpoint(run: Path, folder: Path) -> Path | None:
-    """The checkpoint that a run goes on from, in the folder of its checkpoints; None where it was stopped before its
-    first. Raises UserError where it had come further and the file is gone."""
-    path = folder / "last.ckpt"
-    if path.is_file():
-        return path
-    if (run / "results.json").exists() or any(folder.glob("*.ckpt")):
-        raise UserError(f"{run} has no checkpoint {path.name} in {folder}")
-    return None
+"""What a checkpoint must hold to resume from it."""
 
 
 def read_checkpoint(path: Path, needed: Sequence[str] = ("state_dict",)) -> dict[str, Any]:
-    """A checkpoint; nothing in it is executed. Raises UserError where the file is damaged, holds other things than
-    tensors and plain values, or lacks what is needed of it."""
+    """The content of a checkpoint; nothing in it is executed.
+
+    Raises UserError if the file is damaged, holds anything but tensors and plain values, or lacks a `needed` key.
+    """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what is then an error
+        with warnings.catch_warnings(action="ignore"):  # the error says the same
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        if "Weights only load failed" in str(error):  # torch goes on to explain how to run it
+    except Exception as error:  # a damaged file can raise anything
+        if "Weights only load failed" in str(error):  # torch's message explains how to execute it
             raise UserError(f"{path} is refused: it holds other things than tensors and plain values") from error
         raise UserError(f"{path} is not a checkpoint that can be read: {first_line(error)}") from error
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
@@ -52,7 +33,7 @@ def read_checkpoint(path: Path, needed: Sequence[str] = ("state_dict",)) -> dict
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights. Raises UserError as `read_checkpoint`."""
+    """A checkpoint's weights, by name. Raises UserError as `read_checkpoint` does."""
     weights = read_checkpoint(path)["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"{path} is not a checkpoint of a run: its state_dict must be tensors by their names")
@@ -60,7 +41,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Loads a checkpoint's weights. Raises UserError where they are those of another model or architecture."""
+    """Loads a checkpoint's weights into a model. Raises UserError if names or shapes differ."""
     weights = read_weights(path)
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     saved = {name: tuple(value.shape) for name, value in weights.items()}
@@ -75,7 +56,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def check_optimizer(path: Path, model: nn.Module) -> None:
-    """Raises UserError for a checkpoint that training cannot go on from, or that trained other parameters."""
+    """Raises UserError if a checkpoint cannot be resumed from, or trained another number of parameters."""
     optimizers = read_checkpoint(path, RESUMED)["optimizer_states"]
     saved = sum(len(group["params"]) for state in optimizers for group in state["param_groups"])
     own = len([parameter for parameter in model.parameters() if parameter.requires_grad])

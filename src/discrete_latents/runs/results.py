@@ -1,4 +1,4 @@
-"""results.json: what a run came to, and what it was obtained with."""
+"""Writes results.json: a run's metrics, and the settings and versions that they were obtained with."""
 
 import json
 import subprocess
@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 
 from discrete_latents.atomic_write import atomic_write
+from discrete_latents.runs.directory import RunDirectory
 
 
-def describe(config: DictConfig, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result was obtained with."""
+def describe(names: Mapping[str, str], seed: int, data: Mapping[str, Any], eval_samples: int) -> dict[str, Any]:
+    """What a result was obtained with, as results.json has it.
+
+    names: the chosen `experiment` and `latent`. eval_samples: the m of nll.
+    """
     return {
         "experiment": names["experiment"],
-        "seed": config.seed,
+        "seed": seed,
         "latent": names["latent"],
         "data": dict(data),
-        "eval_samples": config.eval_samples,
+        "eval_samples": eval_samples,
         "versions": versions(),
         "git": git_commit(),
     }
@@ -33,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the source that runs, with + where it was changed; None outside a repository."""
+    """The commit of the running source, with + if it was changed; None outside a repository."""
     try:
         command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
@@ -43,6 +46,6 @@ def git_commit() -> str | None:
 
 
 @rank_zero_only
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes all or nothing: a reader never sees half a file."""
-    atomic_write(path, json.dumps(content, indent=2) + "\n", synchronise=True)
+def write_results(run: RunDirectory, results: Mapping[str, Any]) -> None:
+    """Writes results.json atomically and synchronised: after it returns, a power cut does not take the file."""
+    atomic_write(run.results, json.dumps(results, indent=2) + "\n", synchronise=True)

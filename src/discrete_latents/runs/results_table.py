@@ -1,4 +1,4 @@
-"""What a run says at its end: a short table and the paths of what it wrote."""
+"""Prints the results of a run or a sweep as a table, and the paths of a run's files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.metrics import metric, position
 
-def show(results: Mapping[str, Any], folder: Path) -> None:
-    """Prints the results of a run, and what is in its folder."""
+SWEEP_METRICS = ("nll", "nelbo", "accuracy")
+
+
+def show(results: Mapping[str, Any], run: RunDirectory) -> None:
+    """Prints a run's metrics and speed, and the files in its directory."""
     console = Console(highlight=False)
     data = results["data"]
     console.print()
@@ -17,56 +22,46 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("")
-    for name, meaning in meanings(results["eval_samples"]).items():
-        for key, value in results["metrics"].items():
-            if key.split("/")[-1] == name:
-                table.add_row(key, f"{value:.1%}" if name in ("code_usage", "accuracy") else f"{value:.2f}", meaning)
+    for name in sorted(results["metrics"], key=position):
+        table.add_row(name, metric(name).text(results["metrics"][name]), meaning(name, results["eval_samples"]))
     if "train_images_per_second" in results:
-        table.add_row("images per second", f"{results['train_images_per_second']:,.0f}", "training steps alone")
-        table.add_row("seconds", f"{results['seconds']:.0f}", f"{results['epochs']} epochs, {results['steps']} steps")
+        speed = metric("train_images_per_second")
+        table.add_row("images per second", speed.text(results[speed.name]), speed.meaning)
+        duration = metric("seconds").text(results["seconds"])
+        table.add_row("seconds", duration, f"{results['epochs']} epochs, {results['steps']} steps")
     console.print(table)
-    for path in written(folder):
+    for path in files(run):
         console.print(str(path), soft_wrap=True)
 
 
 def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str]]) -> None:
-    """Prints the jobs of a sweep: the number, what it varies, results and status of each."""
-    metrics = {"nll": "{:.2f}", "nelbo": "{:.2f}", "accuracy": "{:.1%}"}
-    shown = [name for name in metrics if any(f"test/{name}" in job[2].get("metrics", {}) for job in jobs)]
+    """Prints a sweep's jobs: of each its number, the overrides that vary, its results and its status."""
+    names = [name for name in SWEEP_METRICS if any(f"test/{name}" in job[2].get("metrics", {}) for job in jobs)]
     table = Table(title=title)
     table.add_column("job", justify="right")
     table.add_column("settings")
-    for name in shown:
+    for name in names:
         table.add_column(name, justify="right")
     table.add_column("status")
     for number, settings, results, status in jobs:
-        values = {name: results.get("metrics", {}).get(f"test/{name}") for name in shown}
-        cells = ["" if value is None else metrics[name].format(value) for name, value in values.items()]
+        values = {name: results.get("metrics", {}).get(f"test/{name}") for name in names}
+        cells = ["" if value is None else metric(name).text(value) for name, value in values.items()]
         table.add_row(str(number), settings, *cells, status)
     console = Console(highlight=False)
     console.print()
     console.print(table)
 
 
-def meanings(eval_samples: int) -> dict[str, str]:
-    """What each metric is, in the order shown; nats an image, on hard samples where nothing else is said."""
-    return {
-        "nelbo": "nats, m = 1",
-        "nll": f"nats, m = {eval_samples}",
-        "relaxed_nelbo": "nats, soft samples, as trained",
-        "reconstruction": "nats",
-        "kl": "nats, categorical",
-        "accuracy": "",
-        "code_usage": "of the classes",
-        "perplexity": "classes a latent",
-    }
+def meaning(name: str, eval_samples: int) -> str:
+    """A metric's unit and meaning, as "nats, m = 1"."""
+    found = metric(name)
+    said = f"m = {eval_samples}" if found.name == "nll" else found.meaning
+    return ", ".join(part for part in (found.unit.replace("%", ""), said) if part)
 
 
-def written(folder: Path) -> list[Path]:
-    """The files and folders of a run that a person opens, relative to where the command was run if they can be."""
-    names = ("results.json", "metrics.csv", "images", "checkpoints")
-    paths = [folder / name for name in names if (folder / name).exists()]
-    images = [image for path in paths if path.is_dir() for image in sorted(path.glob("*.png"))]
-    paths = [path for path in paths if path.name != "images"] + images
+def files(run: RunDirectory) -> list[Path]:
+    """The files and folders of a run to open, relative to the working directory where they are below it."""
+    images = sorted(run.images.glob("*.png"))
+    paths = [*(path for path in (run.results, run.metrics, run.checkpoints) if path.exists()), *images]
     here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]

@@ -1,4 +1,4 @@
-"""The command line of scripts/search.py."""
+"""The command line of a search."""
 
 import argparse
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 from discrete_latents.config.compose import group_options
 from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError, fail
-from discrete_latents.search.console import prepare, say
+from discrete_latents.search.console import prepare_worker, say
 from discrete_latents.search.report import conclude
-from discrete_latents.search.settings import read
+from discrete_latents.search.settings import read_search
 from discrete_latents.search.study import open_study
 from discrete_latents.search.worker import work, work_together
 
@@ -30,20 +30,20 @@ left alone: hyper-parameters are chosen on validation.
 
 
 def main() -> None:
-    """Runs a search, and says what it came to. A user's mistake is one line on stderr and exit code 1."""
+    """Runs a search and reports it. A UserError becomes one line on stderr and exit code 1."""
     options = ", ".join(group_options()["search"])
     parser = argparse.ArgumentParser(
         description=HELP.replace("OPTIONS", options), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("words", nargs="*", metavar="setting=value", help="as for train.py")
+    parser.add_argument("overrides", nargs="*", metavar="setting=value", help="as for train.py")
     parser.add_argument("--config-dir", type=Path, help="a folder with further options of groups, DIR/search/mine.yaml")
     arguments = parser.parse_intermixed_args()
-    words = arguments.words
+    overrides = arguments.overrides
     if arguments.config_dir is not None:
-        words.append(f"hydra.searchpath=[{quoted(f'file://{arguments.config_dir.absolute()}')}]")
-    prepare()
+        overrides.append(f"hydra.searchpath=[{quoted(f'file://{arguments.config_dir.absolute()}')}]")
+    prepare_worker()
     try:
-        search = read(words)
+        search = read_search(overrides)
         study = open_study(search)
         until = None if search.settings.timeout is None else time.time() + search.settings.timeout
         if search.settings.workers == 1:

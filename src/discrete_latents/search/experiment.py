@@ -11,21 +11,21 @@ from discrete_latents.config.compose import CONFIGS
 from discrete_latents.search.space import literal
 
 
-def as_experiment(words: Sequence[str], experiment: str | None, about: str) -> tuple[str, list[str]]:
-    """The YAML of an experiment that stands for `words` on top of `experiment`, and those words that it cannot hold:
-    what is taken away with ~, groups that come after the experiment, and Hydra's own. Hydra has to be initialised.
+def as_experiment(overrides: Sequence[str], experiment: str | None, about: str) -> tuple[str, list[str]]:
+    """The YAML of an experiment that adds `overrides` to `experiment`, and the overrides that it cannot hold: deletions
+    (~), groups that are composed after the experiment, and Hydra's own. Hydra must be initialised.
 
-    about: the line that says what it is.
+    about: a comment for the experiment's first line.
     """
     loader = GlobalHydra.instance().config_loader()
     added, chosen, rest = [], [], []
     settings = OmegaConf.create()
-    for word, override in zip(words, OverridesParser.create().parse_overrides(list(words)), strict=True):
+    for given, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
         key, value = override.key_or_group, override.value()
         if key == "experiment":
             continue
         if override.is_delete() or key in later_groups() or re.match(r"hydra\b", key):
-            rest.append(word)
+            rest.append(given)
         elif loader.get_group_options(key) and not isinstance(value, dict):
             option = f"/{key}{f'@{override.package}' if override.package else ''}: {literal(value)}"
             if override.is_add():
@@ -42,6 +42,6 @@ def as_experiment(words: Sequence[str], experiment: str | None, about: str) -> t
 
 
 def later_groups() -> list[str]:
-    """Groups that train.py composes after the experiment, which cannot choose from them."""
+    """Groups that train.py composes after the experiment, so that an experiment cannot choose their options."""
     groups = [next(iter(entry)) for entry in OmegaConf.load(CONFIGS / "train.yaml").defaults if entry != "_self_"]
     return groups[groups.index("experiment") + 1 :]

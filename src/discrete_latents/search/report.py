@@ -1,6 +1,7 @@
-"""What a search leaves: the best settings as an experiment, a table of the best trials, two figures."""
+"""The report of a search: the best settings as an experiment, a table of the best trials, two figures."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,10 +11,12 @@ from optuna.visualization import matplotlib as figures
 from rich.console import Console
 from rich.table import Table
 
+from discrete_latents.atomic_write import atomic_write
+from discrete_latents.config.compose import configurations
 from discrete_latents.errors import UserError
 from discrete_latents.search.console import say, shown
 from discrete_latents.search.experiment import as_experiment
-from discrete_latents.search.settings import Search, configurations
+from discrete_latents.search.settings import Search
 from discrete_latents.search.study import FINISHED
 
 SHOWN = 10
@@ -21,7 +24,7 @@ SHOWN = 10
 
 
 def conclude(search: Search, study: Study) -> None:
-    """Writes and shows what the study came to so far. Raises UserError where no trial was completed."""
+    """Writes and prints the state of the study. Raises UserError if no trial was completed."""
     trials = study.get_trials(deepcopy=False)
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
@@ -29,15 +32,16 @@ def conclude(search: Search, study: Study) -> None:
     Console(highlight=False).print(table(search, study, trials))
     say(tally(trials))
     command = write_best(search, study.best_trial)
-    written = [search.folder / "experiment" / "best.yaml", *draw(search, study), search.folder / "study.db"]
+    written = [search.directory.best, *draw_figures(search, study), search.directory.study]
     for path in written:
         say(str(path))
     say(f"\ntrain the best again:  {command}")
-    say(f"test it as it is:      python eval.py run={shlex.quote(str(search.folder / str(study.best_trial.number)))}")
+    best = search.directory.trial(study.best_trial.number)
+    say(f"test it as it is:      python eval.py run={shlex.quote(str(best))}")
 
 
 def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
-    """The best trials, best first; of those that were pruned, the last value counts."""
+    """The best trials, best first; pruned ones after the others, by their last value."""
     sign = -1 if search.settings.direction == "maximize" else 1
     ranked = [trial for trial in trials if trial.state in FINISHED and trial.value is not None]
     ranked.sort(key=lambda trial: (trial.state != TrialState.COMPLETE, sign * (trial.value or 0.0)))
@@ -55,7 +59,7 @@ def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
 
 
 def tally(trials: list[FrozenTrial]) -> str:
-    """How the trials ended, in words."""
+    """How many trials ended in each way."""
     ends = {
         "completed": sum(trial.state == TrialState.COMPLETE for trial in trials),
         "pruned": sum(trial.state == TrialState.PRUNED for trial in trials),
@@ -68,37 +72,36 @@ def tally(trials: list[FrozenTrial]) -> str:
 
 def write_best(search: Search, best: FrozenTrial) -> str:
     """Writes the best trial as an experiment. Returns the command that runs it."""
-    about = f"Trial {best.number} of {search.folder}: {search.settings.metric} {best.value:.4g}, its best validation."
+    value = f"{search.settings.metric} {best.value:.4g}"
+    about = f"Trial {best.number} of {search.directory}: {value}, its best validation."
     with configurations():
-        content, rest = as_experiment(search.overrides(best.params), search.experiment, about)
-    path = search.folder / "experiment" / "best.yaml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(content)
-    return shlex.join(["python", "train.py", "--config-dir", str(search.folder), "experiment=best", *rest])
+        content, rest = as_experiment(search.trial_overrides(best.params), search.experiment, about)
+    atomic_write(search.directory.best, content)
+    return shlex.join(["python", "train.py", "--config-dir", str(search.directory), "experiment=best", *rest])
 
 
-def draw(search: Search, study: Study) -> list[Path]:
+def draw_figures(search: Search, study: Study) -> list[Path]:
     """Writes the figures: the importance of each setting, and the trials' values in order."""
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     written = []
     metric = search.settings.metric
-    with plt.style.context("default"):  # Optuna sets its own, for good
+    with plt.style.context("default"):  # Optuna would change the style for good
         history = figures.plot_optimization_history(study, target_name=metric)
         history.set(title=f"{search.experiment}: trials that were completed", xlabel="trial")
         history.legend(["a trial", "the best so far"], loc="best")
-        written.append(save(search.folder / "history.png"))
+        written.append(save(search.directory.history))
         if len({trial.value for trial in completed}) > 1:
             importances = figures.plot_param_importances(study, target_name=metric)
             importances.set_title(f"{search.experiment}: what {metric} depends on", loc="left")
             importances.set(xlabel="importance", ylabel="")
             if legend := importances.get_legend():
                 legend.remove()
-            written.append(save(search.folder / "importances.png"))
+            written.append(save(search.directory.importances))
     return written
 
 
 def save(path: Path) -> Path:
     """Saves the current figure, and closes it."""
-    plt.savefig(path, dpi=120, bbox_inches="tight")
+    atomic_write(path, partial(plt.savefig, format="png", dpi=120, bbox_inches="tight"))
     plt.close()
     return path

@@ -1,63 +1,64 @@
-"""A search as its command line describes it, checked before anything runs."""
+"""The settings of a search, from its command line, checked before a trial runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
-from discrete_latents.config import instantiate
-from discrete_latents.config.compose import configurations, dotted
-from discrete_latents.config.composition_errors import composition_mistake
+from discrete_latents.config.compose import composed, configurations, dotted
+from discrete_latents.config.composition_errors import one_line_errors
+from discrete_latents.config.instantiate import make
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, suggest
+from discrete_latents.runs.directory import SearchDirectory
 from discrete_latents.search.space import distributions, literal
 from discrete_latents.training import build, validate
 
 
 @dataclass
 class Search:
-    """words: the overrides of every trial's run, as given. space: what is tried, by the name of the setting.
-    settings: the group `search`, resolved; configs/search/default.yaml says what each is."""
+    """What a search varies, and how.
 
-    words: list[str]
+    overrides: of every trial, as given. space: the distributions to draw from, by the name of the setting. settings:
+    the group `search`, resolved; configs/search/default.yaml explains each.
+    """
+
+    overrides: list[str]
     experiment: str
     space: dict[str, BaseDistribution]
     settings: DictConfig
 
     @property
-    def folder(self) -> Path:
-        return Path(self.settings.dir)
+    def directory(self) -> SearchDirectory:
+        return SearchDirectory(self.settings.dir)
 
     def sampler(self, seed: int) -> BaseSampler:
-        return make(self.settings, "sampler", seed=seed)
+        return search_part(self.settings, "sampler", seed=seed)
 
     def pruner(self) -> BasePruner:
-        return make(self.settings, "pruner") if self.settings.pruner else NopPruner()
+        return search_part(self.settings, "pruner") if self.settings.pruner else NopPruner()
 
-    def overrides(self, values: dict[str, Any]) -> list[str]:
-        """The overrides of a run with these values of what is varied; choices are texts of the command line."""
+    def trial_overrides(self, values: dict[str, Any]) -> list[str]:
+        """The overrides of a trial. values: of the settings in `space`; a choice is text as on a command line."""
         tried = [f"{name}={value if isinstance(value, str) else literal(value)}" for name, value in values.items()]
-        return [*self.words, *tried]
+        return [*self.overrides, *tried]
 
 
-def read(words: Sequence[str]) -> Search:
-    """The search of a command line. Raises UserError for one that cannot work, down to building the experiment."""
+def read_search(overrides: Sequence[str]) -> Search:
+    """The search of a command line. Raises UserError if it cannot work; builds and validates the experiment once."""
     with configurations():
-        config = composed(lambda: compose("search", list(words), return_hydra_config=True))
-        settings = composed(lambda: OmegaConf.create(OmegaConf.to_container(config.search, resolve=True)))
-        check(settings)
+        with one_line_errors("search"):
+            config = composed(overrides, "search", return_hydra_config=True)
+            settings: Any = OmegaConf.create(OmegaConf.to_container(config.search, resolve=True))
+        check_search(settings)
         search = Search(
-            words=[word for word in words if key(word).split(".")[0] != "search"],
+            overrides=[override for override in overrides if key(override).split(".")[0] != "search"],
             experiment=config.hydra.runtime.choices.experiment,
             space=distributions(OmegaConf.to_container(settings.space)),  # type: ignore[arg-type]
             settings=settings,
@@ -65,15 +66,17 @@ def read(words: Sequence[str]) -> Search:
         checkpoint = (config.get("callbacks") or {}).get("checkpoint") or {}
         for name, wanted in (("monitor", settings.metric), ("mode", settings.direction[:3])):
             if checkpoint.get(name, wanted) != wanted:
-                search.words.append(f"callbacks.checkpoint.{name}={wanted}")
-        output = f"paths.output_dir={quoted(search.folder)}"
-        experiment = composed(lambda: compose("train", [*search.words, output]))
+                search.overrides.append(f"callbacks.checkpoint.{name}={wanted}")
+        output = f"paths.output_dir={quoted(search.directory)}"
+        with one_line_errors("search"):
+            experiment = composed([*search.overrides, output])
         check_space(search, set(dotted(OmegaConf.to_container(experiment))))
         rehearse(experiment, settings.metric)
     return search
 
 
-def check(settings: DictConfig) -> None:
+def check_search(settings: DictConfig) -> None:
+    """Raises UserError for settings of the group `search` that are out of range."""
     if settings.direction not in ("minimize", "maximize"):
         raise UserError(f"search.direction must be minimize or maximize, got {settings.direction!r}")
     if not str(settings.metric).startswith("val/"):
@@ -89,11 +92,11 @@ def check(settings: DictConfig) -> None:
 
 
 def check_space(search: Search, settings: set[str]) -> None:
-    """Raises UserError for a sampler, a pruner, an option or a setting that is not there, of `settings`."""
+    """Raises UserError for a sampler, a pruner, an option, or a setting not in `settings`, that does not exist."""
     search.sampler(0)
     search.pruner()
     first: dict[str, Any] = {}
-    for name in search.space.keys() & {key(word) for word in search.words}:
+    for name in search.space.keys() & {key(override) for override in search.overrides}:
         raise UserError(f"search.space: {name} cannot be varied and set as well")
     for name, distribution in search.space.items():
         choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
@@ -103,7 +106,8 @@ def check_space(search: Search, settings: set[str]) -> None:
                 raise UserError(f"search.space: {name} = {choice} is not an option: {suggest(str(choice), options)}")
         first[name] = choices[0] if choices else distribution.low  # type: ignore[attr-defined]
     try:
-        config = composed(lambda: compose("train", search.overrides(first)), settings)
+        with one_line_errors("search", settings):
+            config = composed(search.trial_overrides(first))
     except UserError as error:
         raise UserError(f"search.space: {error}") from error
     used = build.without_unused_temperature(config).temperature
@@ -114,10 +118,10 @@ def check_space(search: Search, settings: set[str]) -> None:
 
 
 def rehearse(config: DictConfig, metric: str) -> None:
-    """Builds all that a run builds and validates one batch, so that what is wrong with every trial is said once."""
+    """Builds a run and validates one batch. Raises UserError for what would fail every trial."""
     if config.resume is not None:
         raise UserError(f"resume = {config.resume} goes on with one run; a search goes on by the same command")
-    validate.check(config)
+    validate.check_settings(config)
     data = build.build_data(config)
     model = build.build_model(build.without_unused_temperature(config), data)
     trainer = build.build_trainer(config, checkpoints=False)
@@ -132,17 +136,9 @@ def rehearse(config: DictConfig, metric: str) -> None:
         raise UserError(f"search.metric must be one of {', '.join(sorted(trainer.callback_metrics))}, got {metric!r}")
 
 
-def composed(compose: Callable[[], Any], settings: set[str] | None = None) -> Any:
-    """What is composed. Raises UserError in one line for what cannot be. settings: which could have been meant."""
+def search_part(settings: DictConfig, key: str, **arguments: Any) -> Any:
+    """The sampler or the pruner. Raises UserError, naming the setting, if it refuses its settings."""
     try:
-        return compose()
-    except (HydraException, OmegaConfBaseException) as error:
-        GlobalHydra.instance().clear()  # the next line composes on its own
-        raise UserError(composition_mistake(error, "search", settings or ())) from error
-
-
-def make(settings: DictConfig, key: str, **arguments: Any) -> Any:
-    try:
-        return instantiate.make(settings, key, **arguments)
+        return make(settings, key, **arguments)
     except UserError as error:
         raise UserError(f"search.{error}") from error

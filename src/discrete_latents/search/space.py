@@ -1,4 +1,4 @@
-"""What a search varies: settings, by their names on the command line, each with a range or with choices."""
+"""The space of a search: settings, by their names on the command line, each with a range or choices."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The study of a search: trials in a SQLite file that processes share and later calls continue."""
+"""The study of a search: a SQLite file of trials, which processes share and later calls continue."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +14,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from discrete_latents.config.overrides import key
 from discrete_latents.errors import UserError
+from discrete_latents.runs.directory import SearchDirectory
 from discrete_latents.search.settings import Search
 
 ELSEWHERE = ("paths", "logger", "hydra", "resume")
-"""What may differ from call to call, since no trial's value depends on it."""
+"""Groups that may differ from call to call: no trial's value depends on them."""
 
 
 class Seeded(BaseSampler):
-    """A sampler made anew for each trial, with a seed of that trial's own: several processes and later calls never
-    draw the same, and the same trials lead to the same next one."""
+    """A sampler that is rebuilt for each trial, with a seed of that trial: several processes and later calls never draw
+    the same, and the same trials always lead to the same next one."""
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self.make = make
@@ -48,83 +49,79 @@ class Seeded(BaseSampler):
 
 
 def open_study(search: Search) -> Study:
-    """The study of the search's folder, begun or continued. Raises UserError where the folder holds another."""
-    search.folder.mkdir(parents=True, exist_ok=True)
-    with lock(search.folder):
+    """The study in the search's directory, new or continued. Raises UserError if the directory holds another search."""
+    search.directory.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(search.directory.lock):
         study = optuna.create_study(
             study_name="search",
             storage=optuna.storages.RDBStorage(
-                f"sqlite:///{search.folder}/study.db", engine_kwargs={"connect_args": {"timeout": 60}}
+                f"sqlite:///{search.directory.study}", engine_kwargs={"connect_args": {"timeout": 60}}
             ),
             sampler=Seeded(search.sampler, search.settings.seed),
             pruner=search.pruner(),
             direction=search.settings.direction,
             load_if_exists=True,
         )
-        now = described(search)
+        now = common_settings(search)
         before = study.user_attrs.get("search", now)
         if now != before:
             old, new = (", ".join(sorted({*first} - {*second})) for first, second in ((before, now), (now, before)))
             raise UserError(
-                f"search.dir = {search.folder} holds another search: {old or 'nothing'}, where this one has "
+                f"search.dir = {search.directory} holds another search: {old or 'nothing'}, where this one has "
                 f"{new or 'nothing'}; name another folder"
             )
         study.set_user_attr("search", now)
-        fail_dead(study, search.folder)
+        fail_dead(study, search.directory)
     return study
 
 
-def described(search: Search) -> list[str]:
-    """What all trials of a study have in common."""
-    words = [word for word in search.words if key(word).split(".")[0] not in ELSEWHERE]
+def common_settings(search: Search) -> list[str]:
+    """What all trials of a study have in common: a study is continued only where this is the same."""
+    overrides = [override for override in search.overrides if key(override).split(".")[0] not in ELSEWHERE]
     space = [f"search.space.{name}={distribution}" for name, distribution in search.space.items()]
     metric = f"search.metric={search.settings.metric}", f"search.direction={search.settings.direction}"
-    return sorted({f"experiment={search.experiment}", *words, *space, *metric})
+    return sorted({f"experiment={search.experiment}", *overrides, *space, *metric})
 
 
 def next_trial(study: Study, search: Search) -> tuple[Trial, FileLock] | None:
-    """A new trial, and the lock that says that it runs, until there are `search.trials`; then None."""
-    with lock(search.folder):
-        fail_dead(study, search.folder)
+    """A new trial, and the lock that it holds while it runs; None once there are `search.trials`."""
+    with FileLock(search.directory.lock):  # so that processes together start as many as were asked for
+        fail_dead(study, search.directory)
         if sum(counts(trial) for trial in study.get_trials(deepcopy=False)) >= search.settings.trials:
             return None
         trial = study.ask(search.space)
-        running = FileLock(running_lock(search.folder, trial.number))
+        running = running_lock(search.directory, trial.number)
         running.acquire()
         return trial, running
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of the number that was asked for: not one that was interrupted or killed."""
+    """Whether a trial counts towards `search.trials`: not one that was interrupted or killed."""
     return trial.state in (TrialState.RUNNING, *FINISHED) or "error" in trial.user_attrs
 
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def fail_dead(study: Study, folder: Path) -> None:
-    """Marks trials failed whose process was killed: the system has let go of their locks."""
+def fail_dead(study: Study, directory: SearchDirectory) -> None:
+    """Marks trials as failed whose process was killed: the system has released their locks."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        running = FileLock(running_lock(folder, trial.number))
+        running = running_lock(directory, trial.number)
         try:
             running.acquire(timeout=0)
         except Timeout:
             continue
-        # Asked once more: it may have ended since, and its process let go of the lock by itself.
+        # Asked again: the trial may have ended since, and its process released the lock itself.
         if study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
         release(running)
 
 
-def lock(folder: Path) -> FileLock:
-    """Held while trials are counted and begun, so that processes together start as many as were asked for."""
-    return FileLock(folder / "study.lock")
-
-
-def running_lock(folder: Path, number: int) -> Path:
-    path = folder / str(number) / "running.lock"
+def running_lock(directory: SearchDirectory, number: int) -> FileLock:
+    """Held while a trial runs."""
+    path = directory.running_lock(number)
     path.parent.mkdir(exist_ok=True)
-    return path
+    return FileLock(path)
 
 
 def release(running: FileLock) -> None:

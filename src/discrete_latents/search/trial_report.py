@@ -1,4 +1,4 @@
-"""What a search follows of a run: one metric of each validation, and whether to go on."""
+"""Reports a run's validations to its trial, and stops the run if the trial is pruned."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from discrete_latents.errors import UserError
 
 @runtime_checkable
 class Trial(Protocol):
-    """What of an Optuna trial is used."""
+    """The part of an Optuna trial that is used."""
 
     def report(self, value: float, step: int) -> None: ...
 
@@ -19,10 +19,10 @@ class Trial(Protocol):
 
 
 class TrialReport(pl.Callback):
-    """Reports `metric` to a trial after each validation, and ends training where the trial is to be pruned.
+    """Reports `metric` to a trial after each validation, and ends training if the trial is pruned.
 
-    metrics: of the best validation so far. Raises UserError for a metric that is not finite, and KeyboardInterrupt,
-    as Ctrl-C would, once `interrupted` is true. `quiet` runs show no progress bar.
+    quiet: no progress bar. metrics: those of the best validation so far. Raises UserError for a metric that is not
+    finite, and KeyboardInterrupt, as Ctrl-C does, when `interrupted` returns True.
     """
 
     def __init__(

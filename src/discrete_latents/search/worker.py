@@ -1,4 +1,4 @@
-"""Runs trials, in this process or in several, until the search has as many as were asked for."""
+"""Runs the trials of a search, in this process or in several."""
 
 import multiprocessing
 import signal
@@ -15,26 +15,31 @@ from omegaconf import DictConfig
 from optuna import Study
 from optuna.trial import Trial, TrialState
 
+from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import configurations
+from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError
-from discrete_latents.runs.results import write_json
-from discrete_latents.search.console import prepare, say, values
-from discrete_latents.search.settings import Search, composed
+from discrete_latents.runs.results import write_results
+from discrete_latents.search.console import prepare_worker, say, values
+from discrete_latents.search.settings import Search
 from discrete_latents.search.study import next_trial, open_study, release
 from discrete_latents.search.trial_report import TrialReport
 from discrete_latents.training.train import train as train_run
 
 
 def work(search: Search, study: Study, interrupted: Callable[[], bool], until: float | None) -> None:
-    """Runs trials one after another. Raises KeyboardInterrupt on Ctrl-C, and once `interrupted` is true."""
+    """Runs trials one after another. Raises KeyboardInterrupt after Ctrl-C, or when `interrupted` returns True.
+
+    until: the time, in seconds since the epoch, after which no trial starts.
+    """
     while (until is None or time.time() < until) and not interrupted():
         begun = next_trial(study, search)
         if begun is None:
             return
         trial, running = begun
         try:
-            run(search, study, trial, interrupted)
+            run_trial(search, study, trial, interrupted)
         except KeyboardInterrupt:
             study.tell(trial, state=TrialState.FAIL)
             say(f"trial {trial.number}: interrupted")
@@ -43,30 +48,31 @@ def work(search: Search, study: Study, interrupted: Callable[[], bool], until: f
             release(running)
 
 
-def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bool]) -> None:
-    """Trains one trial as train.py would, without testing, and tells the study what it came to."""
-    folder = search.folder / str(trial.number)
+def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bool]) -> None:
+    """Trains one trial as train.py would, without testing, and reports its value to the study."""
+    run = search.directory.trial(trial.number)
     settings = search.settings
     report = TrialReport(
         trial, settings.metric, settings.direction == "maximize", interrupted, quiet=settings.workers > 1
     )
 
     def train(config: DictConfig) -> Exception | None:
-        try:  # here, since Hydra would add lines of its own
+        try:  # Hydra would print lines of its own
             results = train_run(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
-            write_json(folder / "results.json", results | {"metrics": report.metrics, "status": status})
+            write_results(run, results | {"metrics": report.metrics, "status": status})
         except Exception as error:
             return error
         return None
 
-    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(folder)}"]
+    overrides = [*search.trial_overrides(trial.params), f"hydra.run.dir={quoted(run)}"]
     started = time.perf_counter()
     with configurations():
         try:
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None
-            error = composed(lambda: hydra.run("train", train, words)).return_value
+            with one_line_errors("search"):
+                error = hydra.run("train", train, overrides).return_value
         except UserError as refused:
             error = refused
     if error is None and not report.metrics:
@@ -81,11 +87,11 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
         came_to = f"{stopped}{settings.metric} {value:.4g}, {time.perf_counter() - started:.1f} s"
     else:
         if not isinstance(error, UserError):
-            (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
+            atomic_write(run.error, "".join(traceback.format_exception(error)))
             error = RuntimeError(f"{type(error).__name__}: {error}")
         reason = " ".join(str(error).split())
         trial.set_user_attr("error", reason)
-        write_json(folder / "results.json", {"experiment": search.experiment, "status": "failed", "error": reason})
+        write_results(run, {"experiment": search.experiment, "status": "failed", "error": reason})
         study.tell(trial, state=TrialState.FAIL)
         came_to = f"failed: {reason}"
     say(f"trial {trial.number}: {came_to}; {values(trial.params)}")
@@ -98,7 +104,7 @@ def work_together(search: Search, until: float | None) -> None:
     workers = [
         spawn.Process(target=worker, args=(search, stop, until), daemon=True) for _ in range(search.settings.workers)
     ]
-    # Ctrl-C is for this process, which tells the others: they are born ignoring it.
+    # Only this process handles Ctrl-C, and tells the workers, which start with it ignored.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for process in workers:
         process.start()
@@ -117,8 +123,8 @@ def work_together(search: Search, until: float | None) -> None:
 
 
 def worker(search: Search, stop: Event, until: float | None) -> None:
-    """One of several processes: stops where it is told to, or where the one that started it is no more."""
-    prepare()
+    """One of several processes: ends when it is told to, or when the process that started it has ended."""
+    prepare_worker()
     torch.set_num_threads(max(1, torch.get_num_threads() // search.settings.workers))
     parent = multiprocessing.parent_process()
     assert parent is not None

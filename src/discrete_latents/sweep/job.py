@@ -1,71 +1,67 @@
-"""A job of a sweep: in a directory of its own, alone in it, done once, and gone on with where it was stopped.
+"""One sweep job: locked, run at most once, resumed from its last checkpoint.
 
-What it came to stands in that directory and nowhere else, so that a sweep can be finished by another process than the
-one that began it, with any of Hydra's launchers.
+Its state is in its directory alone, so that another process, with any of Hydra's launchers, can finish the sweep.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from discrete_latents.config.overrides import quoted
 from discrete_latents.config.saved import saved_config
 from discrete_latents.errors import UserError
-from discrete_latents.runs.results import write_json
-from discrete_latents.sweep.processes import check_launcher, is_first, job_processes
+from discrete_latents.process import is_first
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.results import write_results
+from discrete_latents.sweep.processes import check_launcher, job_processes
 
 log = logging.getLogger(__name__)
 
-WRITTEN = ("results.json", "metrics.csv", "checkpoints", "images", "tensorboard", "wandb")
-"""What a run writes, and what a job that starts anew takes away first."""
-
 
 def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
-    """Runs a job in its directory: not where it is completed, from its last checkpoint where it has one.
+    """Runs a job in its directory, resuming from its last checkpoint; a completed job is left as it is.
 
-    A failure is written into results.json, and is no exception: the other jobs go on.
+    A failure is written into results.json and not raised: the other jobs go on.
     """
     hydra: Any = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    with alone(folder):
-        if results(folder).get("status") == "completed":
-            print(f"{folder} is completed", flush=True)
-            return
-        config = prepared(folder, config, hydra)
-        words = [f"resume={quoted(folder)}"] if config.resume else saved_config(folder, output=folder)
-        words += [f"hydra.sweep.dir={quoted(hydra.sweep.dir)}", f"hydra.job.num={hydra.job.num}"]
+    run = RunDirectory(hydra.runtime.output_dir)
+    with job_lock(run):
         try:
+            if run.read_results().get("status") == "completed":
+                print(f"{run} is completed", flush=True)
+                return
+            config = prepare_job(run, config, hydra)
+            arguments = [f"resume={quoted(run)}"] if config.resume else saved_config(run.folder, output=run.folder)
+            arguments += [f"hydra.sweep.dir={quoted(hydra.sweep.dir)}", f"hydra.job.num={hydra.job.num}"]
             check_launcher(config.trainer, hydra.launcher)
-            with job_processes(words):
+            with job_processes(arguments):
                 task(config)
         except SIGTERMException:
             raise
         except UserError as error:
-            failed(folder, config, hydra, str(error))
+            record_failure(run, hydra, config.get("seed"), str(error))
         except (Exception, SystemExit) as error:
             log.exception("job %s failed", hydra.job.num)
-            failed(folder, config, hydra, " ".join(f"{type(error).__name__}: {error}".split()))
+            record_failure(run, hydra, config.get("seed"), " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits while another process runs the job: one that a launcher started survives the sweep's own."""
-    lock = FileLock(folder / ".lock")
+def job_lock(run: RunDirectory) -> Iterator[None]:
+    """Waits while another process runs the job: a launcher's process can outlive the sweep that started it."""
+    lock = FileLock(run.lock)
     try:
         if is_first():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                log.warning("waiting for another process that runs the job in %s", folder)
+                log.warning("waiting for another process that runs the job in %s", run)
                 lock.acquire()
             except NotImplementedError:  # a file system without locks
                 pass
@@ -74,40 +70,32 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def prepared(folder: Path, config: DictConfig, hydra: DictConfig) -> DictConfig:
-    """The configuration of a job, ready to start: its saved one, to go on from the last checkpoint, or the one given,
-    which is then saved."""
-    saved = folder / ".hydra"
-    if (folder / "checkpoints" / "last.ckpt").is_file():
-        config = OmegaConf.load(saved / "config.yaml")  # type: ignore[assignment]
-        config.resume = str(folder)
-        (folder / "results.json").unlink(missing_ok=True)
+def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> DictConfig:
+    """The configuration to run a job with: the saved one with `resume` where there is a checkpoint, else the given one.
+
+    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved where Hydra,
+    told to keep the files of a sweep as they are, does not.
+    """
+    if run.last.is_file():
+        config = run.read_config()
+        config.resume = str(run)
+        run.results.unlink(missing_ok=True)
     elif is_first():
-        for path in (folder / name for name in WRITTEN):
+        for path in run.written:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
         if hydra.output_subdir is None:
-            saved.mkdir(exist_ok=True)
-            OmegaConf.save(config, saved / "config.yaml")
-            OmegaConf.save(OmegaConf.create({"hydra": hydra}), saved / "hydra.yaml")
-            OmegaConf.save(hydra.overrides.task, saved / "overrides.yaml")
+            run.save_config(config, hydra)
     if not hydra.launcher._target_.endswith("BasicLauncher"):
         with open_dict(config):
-            config.callbacks.pop("progress", None)  # bars of several processes overwrite each other
+            config.callbacks.pop("progress", None)  # the bars of several processes would overwrite each other
     return config
 
 
-def failed(folder: Path, config: DictConfig, hydra: DictConfig, message: str) -> None:
-    """Writes down why a job failed."""
+def record_failure(run: RunDirectory, hydra: DictConfig, seed: Any, message: str) -> None:
+    """Prints why a job failed, and writes it into results.json."""
     print(f"job {hydra.job.num} failed: {message}", flush=True)
-    choices = hydra.runtime.choices
-    about = {"experiment": choices.get("experiment"), "latent": choices.get("latent"), "seed": config.get("seed")}
-    write_json(folder / "results.json", about | {"status": "failed", "error": message})
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """results.json, or nothing where there is none."""
-    file = folder / "results.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    chosen = {name: hydra.runtime.choices.get(name) for name in ("experiment", "latent")}
+    write_results(run, chosen | {"seed": seed, "status": "failed", "error": message})

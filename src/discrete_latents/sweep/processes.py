@@ -1,8 +1,8 @@
 """Training on several processes, alone and in a sweep.
 
-Lightning starts the other processes of a run by repeating its command line. In a sweep that line is the whole sweep,
-and what the first job leaves in the environment would make the second wait for processes that no longer are. So while
-a job runs, the command line is the job's own; afterwards everything is put back.
+Lightning starts the other processes of a run by repeating this process's command line. In a sweep that line would start
+the whole sweep again, and the environment that Lightning leaves behind would make the next job wait for processes that
+have ended. So the command line is the job's own while a job runs, and everything is restored afterwards.
 """
 
 import os
@@ -25,11 +25,11 @@ VARIABLES = (
     *("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("PL_GLOBAL_SEED", "OMP_NUM_THREADS"),
 )
-"""What Lightning sets and later reads."""
+"""Environment variables that Lightning sets and later reads."""
 
 
-def many(trainer: DictConfig) -> bool:
-    """Whether a trainer's configuration is of more than one process."""
+def several_processes(trainer: DictConfig) -> bool:
+    """Whether a trainer of this configuration may use more than one process."""
     return (
         trainer.get("strategy", "auto") != "auto"
         or trainer.get("devices", 1) not in (1, "1", "auto")
@@ -38,11 +38,10 @@ def many(trainer: DictConfig) -> bool:
 
 
 def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
-    """Raises UserError for a trainer of several processes in a worker process of a launcher, from where Lightning
-    cannot start others."""
+    """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes."""
     kind = launcher._target_.split(".")[-1]
     alone = kind == "BasicLauncher" or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
-    if many(trainer) and not alone and kind != "SlurmLauncher":
+    if several_processes(trainer) and not alone and kind != "SlurmLauncher":
         raise UserError(
             f"trainer.strategy = {trainer.get('strategy', 'auto')} with trainer.devices = {trainer.get('devices', 1)} "
             f"starts processes, which a job of {kind} cannot; leave the launcher out for one job after another, or "
@@ -51,8 +50,8 @@ def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
 
 
 def check_start() -> None:
-    """Raises UserError where torchrun or srun started several of this command, and each would write into a folder of
-    its own; processes but the first leave without a word."""
+    """Raises UserError where torchrun or srun started this command several times and each process would write into a
+    folder of its own. Processes other than the first exit silently."""
     environment = next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
     if environment is None or environment.world_size() == 1:
         return
@@ -68,15 +67,14 @@ def check_start() -> None:
 
 
 @contextmanager
-def job_processes(words: Sequence[str]) -> Iterator[None]:
-    """While it is open, other processes of this job of a sweep are started by `words`; then this process is again as
-    it was."""
+def job_processes(arguments: Sequence[str]) -> Iterator[None]:
+    """Lets Lightning start the other processes of a sweep's job with `arguments`; then restores this process."""
     config: Any = HydraConfig.instance().cfg
     command, threads = sys.argv, torch.get_num_threads()
     environment = {name: os.environ.get(name) for name in VARIABLES}
     with read_write(config.hydra):
-        config.hydra.run.dir = config.hydra.runtime.output_dir  # what Lightning tells them to write into
-    sys.argv = [command[0], *words]
+        config.hydra.run.dir = config.hydra.runtime.output_dir  # Lightning passes it on
+    sys.argv = [command[0], *arguments]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Sweeps: many jobs from one command line, of which some may fail, and what they came to."""
+"""A sweep: many jobs from one command line. A failed job does not stop it; failures are listed at the end."""
 
 import sys
 from collections.abc import Sequence
@@ -13,147 +13,149 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, fail
+from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show_sweep
-from discrete_latents.sweep.job import results
 from discrete_latents.sweep.processes import check_launcher
 
 
 @dataclass
 class Job:
-    """A job of a sweep. folder, results: where it was started, None and empty before that."""
+    """A job of a sweep. run, results: None and empty for a job that was not started."""
 
     number: int
-    words: list[str]
-    folder: Path | None
+    overrides: list[str]
+    run: RunDirectory | None
     results: dict[str, Any]
 
     @property
     def status(self) -> str:
-        return self.results.get("status", "not finished" if self.folder else "not started")
+        return self.results.get("status", "not finished" if self.run else "not started")
 
 
 class Sweep(Callback):
-    """What Hydra is to do before a sweep: check it, and keep where it is and which jobs it has, for the report.
+    """Hydra's callback before a sweep: checks it, and keeps its directory and its jobs for the report.
 
-    Ends the command where the launcher cannot run such jobs, and where the jobs that were started are those of another
-    sweep.
+    Ends the command where the launcher cannot run such jobs, or where jobs of another sweep were started in the
+    directory.
     """
 
-    folder: ClassVar[Path | None] = None
-    words: ClassVar[list[list[str]]] = []
-    """The overrides of each job."""
+    directory: ClassVar[SweepDirectory | None] = None
+    overrides: ClassVar[list[list[str]]] = []
+    """Of each job."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
         try:
-            jobs = expanded(hydra)
-        except HydraException:  # the sweeper is about to say it
+            jobs = job_overrides(hydra)
+        except HydraException:  # the sweeper will raise it again
             return
         try:
             check_launcher(config.trainer, hydra.launcher)
         except UserError as error:
             fail(str(error))
-        Sweep.folder, Sweep.words = Path(hydra.sweep.dir), jobs
-        for number, (folder, words) in started(Sweep.folder).items():
-            if [own(job) for job in jobs[number : number + 1]] != [own(words)]:
+        Sweep.directory, Sweep.overrides = SweepDirectory(hydra.sweep.dir), jobs
+        for number, (run, overrides) in started_jobs(Sweep.directory).items():
+            if [without_launcher(job) for job in jobs[number : number + 1]] != [without_launcher(overrides)]:
                 fail(
-                    f"{folder} was started with {' '.join(words)}, which is not job {number} any more: the options "
+                    f"{run} was started with {' '.join(overrides)}, which is not job {number} any more: the options "
                     "that the sweep takes have changed"
                 )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Hydra keeps what every job returned until the last is done: without its configurations, 0.2 MB."""
+        """Frees the configurations in what Hydra keeps of each job until the sweep ends: 0.2 MB a job."""
         job_return.cfg = job_return.hydra_cfg = None
 
     @classmethod
     def jobs(cls) -> list[Job]:
-        """All jobs, as they are now."""
-        assert cls.folder is not None
-        folders = {number: folder for number, (folder, _) in started(cls.folder).items()}
-        found = [(number, words, folders.get(number)) for number, words in enumerate(cls.words)]
-        return [Job(*job, results=results(job[-1]) if job[-1] else {}) for job in found]
+        """All jobs in their present state."""
+        assert cls.directory is not None
+        runs = {number: run for number, (run, _) in started_jobs(cls.directory).items()}
+        found = [(number, overrides, runs.get(number)) for number, overrides in enumerate(cls.overrides)]
+        return [Job(*job, results=job[-1].read_results() if job[-1] else {}) for job in found]
 
 
-def expanded(hydra: DictConfig) -> list[list[str]]:
-    """The overrides of every job that Hydra's sweeper makes of a configuration."""
+def job_overrides(hydra: DictConfig) -> list[list[str]]:
+    """The overrides of each job that Hydra's sweeper will run."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     params = [f"{name}={value}" for name, value in (hydra.sweeper.get("params") or {}).items()]
-    overrides = parser.parse_overrides([*params, *texts(hydra.overrides.task)])
+    overrides = parser.parse_overrides([*params, *unresolved(hydra.overrides.task)])
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     return jobs
 
 
-def started(folder: Path) -> dict[int, tuple[Path, list[str]]]:
-    """The directories and overrides of the jobs that were started, by their number."""
+def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, list[str]]]:
+    """The directory and the overrides of each job that was started, by its number."""
     jobs = {}
-    for file in sorted(folder.rglob(".hydra/hydra.yaml")):
+    for run in directory.jobs():
         try:
-            hydra = OmegaConf.load(file).hydra
-            jobs[hydra.job.num] = file.parent.parent, texts(hydra.overrides.task)
-        except (OmegaConfBaseException, YAMLError):  # cut off where its process was killed
+            hydra = run.read_hydra()
+        except UserError:  # its process was killed while it wrote the file
             continue
+        jobs[hydra.job.num] = run, unresolved(hydra.overrides.task)
     return jobs
 
 
-def texts(words: ListConfig) -> list[str]:
-    """Overrides as they were given, whatever ${…} they hold."""
-    return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]
+def unresolved(overrides: ListConfig) -> list[str]:
+    """Overrides as they were given, with any ${…} in them."""
+    return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
 
 
-def own(words: Sequence[str]) -> list[str]:
-    """The overrides that say what a job is, and not how it is launched."""
-    return [word for word in words if key(word) != "launcher" and not key(word).startswith(("hydra.", "hydra/"))]
+def without_launcher(overrides: Sequence[str]) -> list[str]:
+    """The overrides that define a job, without those that say how it is launched."""
+    return [item for item in overrides if key(item) != "launcher" and not key(item).startswith(("hydra.", "hydra/"))]
 
 
-def resuming(folder: Path, words: Sequence[str]) -> list[str]:
-    """The command line that finishes the sweep of a directory, given the words of the one that asks for it. Of those,
-    only the launcher and Hydra's own can differ from what was saved. Ends the command for a directory that is no
-    sweep."""
-    if not (folder / "multirun.yaml").is_file():
-        fail(f"sweep.resume = {folder} is not the directory of a sweep: it has no multirun.yaml")
-    given = [word for word in words if word not in ("-m", "--multirun") and key(word) != "sweep.resume"]
-    if refused := own(given):
+def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
+    """The command line that finishes a sweep, from the one that asks for it.
+
+    Of the saved command line only the launcher and Hydra's own settings can change. Ends the command for a directory
+    that is no sweep.
+    """
+    try:
+        saved = SweepDirectory(folder).read_hydra()
+    except UserError as error:
+        fail(f"sweep.resume = {error}")
+    given = [item for item in arguments if item not in ("-m", "--multirun") and key(item) != "sweep.resume"]
+    if refused := without_launcher(given):
         fail(f"{refused[0]}: a sweep keeps its own settings; only how it is launched can change, as launcher=joblib")
-    saved = OmegaConf.load(folder / "multirun.yaml").hydra
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
         "hydra.sweep.dir": f"hydra.sweep.dir={quoted(folder)}",
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
-    replaced = {*fixed, *(key(word) for word in given)}
-    kept = [*texts(saved.overrides.hydra), *texts(saved.overrides.task)]
+    replaced = {*fixed, *(key(item) for item in given)}
+    kept = [*unresolved(saved.overrides.hydra), *unresolved(saved.overrides.task)]
     if replaced & {"launcher", "hydra/launcher"}:
         replaced |= {"launcher", "hydra/launcher"}
-        kept = [word for word in kept if not key(word).startswith("hydra.launcher.")]
-    kept = [word for word in kept if key(word) not in replaced]
+        kept = [item for item in kept if not key(item).startswith("hydra.launcher.")]
+    kept = [item for item in kept if key(item) not in replaced]
     folders = [source.path for source in saved.runtime.config_sources if source.provider == "command-line"]
-    flags = ["--config-name", saved.job.config_name, *(word for path in folders for word in ("--config-dir", path))]
+    flags = ["--config-name", saved.job.config_name, *(flag for path in folders for flag in ("--config-dir", path))]
     return [*flags, *fixed.values(), *kept, *given]
 
 
 def report() -> None:
-    """Shows what the jobs of the sweep came to. Ends the command, with one line for each job that failed, or one for
-    all where they failed alike."""
+    """Prints a table of the sweep's jobs. If a job is not completed, lists the failures, one line each or one for all
+    if they are the same, and ends the command with exit code 1."""
     jobs = Sweep.jobs()
-    common = set.intersection(*(set(job.words) for job in jobs))
-    varied = {job.number: " ".join(word for word in job.words if word not in common) for job in jobs}
-    show_sweep(str(Sweep.folder), [(job.number, varied[job.number], job.results, job.status) for job in jobs])
+    common = set.intersection(*(set(job.overrides) for job in jobs))
+    varied = {job.number: " ".join(item for item in job.overrides if item not in common) for job in jobs}
+    show_sweep(str(Sweep.directory), [(job.number, varied[job.number], job.results, job.status) for job in jobs])
     if all(job.status == "completed" for job in jobs):
         return
-    print(f"{len([job for job in jobs if job.status != 'completed'])} of {len(jobs)} jobs are not completed; {hint()}")
+    unfinished = [job for job in jobs if job.status != "completed"]
+    print(f"{len(unfinished)} of {len(jobs)} jobs are not completed; {resume_hint()}")
     errors = {job.number: job.results["error"] for job in jobs if job.status == "failed"}
     if len(errors) == len(jobs) and len(set(errors.values())) == 1:
         fail(f"all {len(jobs)} jobs failed: {errors[0]}")
     for number, error in errors.items():
-        print(f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].folder})", file=sys.stderr)
+        print(f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].run})", file=sys.stderr)
     sys.exit(1)
 
 
-def hint() -> str:
-    """How to finish the sweep."""
-    return f"to go on: python train.py sweep.resume={quoted(Sweep.folder or '')}"
+def resume_hint() -> str:
+    """The command that finishes the sweep."""
+    return f"to go on: python train.py sweep.resume={quoted(str(Sweep.directory or ''))}"

@@ -1,1 +1,1 @@
-"""From a configuration to a trained, tested model."""
+"""Training and evaluation: checks, construction, the run itself, and its end."""

@@ -1,4 +1,4 @@
-"""The data, the model and the trainer of a run."""
+"""Builds the data, the model and the trainer of a run from its configuration."""
 
 import copy
 import inspect
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def build_data(config: DictConfig) -> ImageData:
+    """The data, set up. Raises UserError for files that are missing or damaged, and settings that do not fit them."""
     data: ImageData = make(config, "data")
     try:
         data.setup()
@@ -60,6 +61,7 @@ def warn_of_unused(given: DictConfig, used: DictConfig) -> None:
 
 
 def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
+    """The model with its estimator and optimisation, untrained. image_shape: (C, H, W)."""
     return make(
         config,
         "model",
@@ -70,8 +72,11 @@ def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
 
 
 def build_model(config: DictConfig, data: ImageData) -> LatentModel:
-    """The model, at the data's base rate, after a rehearsal on two images: what cannot run (shapes, an
-    enumeration too large) is said before training starts."""
+    """The model, its output set to the data's base rate, after one pass over two images.
+
+    Raises UserError for what would fail in training: shapes that do not fit, an enumeration too large, an optimiser's
+    settings.
+    """
     model = make_model(config, data.image_shape)
     check_labels(model, data)
     model.set_base_rate(data.mean_image)
@@ -92,12 +97,14 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
 
 
 def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
+    """The trainer with its callbacks and loggers. checkpoints: False leaves out what belongs to training alone: the
+    checkpoints and the W&B run."""
     callbacks = list(parts(config, "callbacks", pl.Callback))
     if not checkpoints:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
-        loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]  # it is training's
+        loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]
     return make(
         config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
     )

@@ -1,26 +1,30 @@
-"""From a run to an evaluation of one of its checkpoints."""
+"""Evaluates a checkpoint of a run."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
 from discrete_latents.errors import UserError
-from discrete_latents.runs.checkpoints import checkpoint, load_weights
-from discrete_latents.runs.results import describe, write_json
+from discrete_latents.runs.checkpoints import load_weights
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer, without_unused_temperature
-from discrete_latents.training.shutdown import ending
-from discrete_latents.training.validate import check, check_batches
+from discrete_latents.training.shutdown import orderly_shutdown
+from discrete_latents.training.validate import check_batches, check_settings
 
 
-def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
-    """Evaluates a checkpoint of a run, rebuilt from the run's saved configuration, and writes results.json and
-    pictures into `paths.output_dir`. Raises UserError for a checkpoint that is missing or another model's."""
-    check(config)
+def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """Tests a checkpoint of a run and writes results.json and pictures into `paths.output_dir`.
+
+    config: the run's saved configuration, with the evaluation's overrides. ckpt: "best" or "last". split: "val" or
+    "test". names: the chosen `experiment` and `latent`. Returns the results. Raises UserError for a checkpoint that is
+    missing or of another model.
+    """
+    check_settings(config)
     config = without_unused_temperature(config)
-    path = checkpoint(run, ckpt)
+    path = run.checkpoint(ckpt)
     if split not in ("val", "test"):
         raise UserError(f"split must be val or test, got {split!r}")
     pl.seed_everything(config.seed, verbose=False)
@@ -30,13 +34,13 @@ def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mappin
     trainer = build_trainer(config, checkpoints=False)
     check_batches(trainer, data)
     data.test_split = split
-    with ending(trainer):
+    with orderly_shutdown(trainer):
         tested = trainer.test(model, datamodule=data, verbose=False)[0]
     metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
-    results = describe(config, names, data.description) | {
+    results = describe(names, config.seed, data.description, config.eval_samples) | {
         "checkpoint": str(path),
         "metrics": metrics,
         "status": "completed",
     }
-    write_json(Path(config.paths.output_dir) / "results.json", results)
+    write_results(RunDirectory(config.paths.output_dir), results)
     return results

@@ -1,4 +1,4 @@
-"""What is said of a run whose numbers are no longer finite."""
+"""Stops training that is no longer finite, and reports where it began."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +14,7 @@ from discrete_latents.models import LatentModel
 
 
 class LogitSampler(HardSampler):
-    """Remembers the largest logit, in absolute value, of all that it is asked to draw from."""
+    """A hard sampler that records max |logit| of each draw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class LogitSampler(HardSampler):
 
 
 class FiniteCheck(pl.Callback):
-    """Before each validation of training and before each checkpoint, looks whether the parameters, and the bounds since
-    they were last logged, are finite on all processes. Raises NotFinite where they are not. Waits for the device once.
+    """Raises NotFinite before a validation or a checkpoint if a parameter, or a bound since the last logged one, is not
+    finite on any process. Synchronises with the device once.
     """
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,15 +48,15 @@ class FiniteCheck(pl.Callback):
             raise NotFinite(trainer.global_step)
 
 
-def account(model: LatentModel, stopped: NotFinite) -> str:
-    """Where training stopped being finite, and what may explain it, in one line."""
+def divergence_report(model: LatentModel, stopped: NotFinite) -> str:
+    """One line: the step at which training stopped being finite, and the norms and rates that may explain it."""
     values, end, batch = [float(bound) for bound in model.trained_bounds], stopped.step, stopped.batch
     bad = [index for index, value in enumerate(values) if not -float("inf") < value < float("inf")]
     said = f"after step {end - 1} training is not finite"
     if bad:
         said = f"the bound of step {end - len(values) + bad[0]} is {values[bad[0]]}"
         said += f", of the step before {values[bad[0] - 1]:.4g} nats" if bad[0] else ""
-    where = not_finite(model.named_parameters())
+    where = nonfinite_modules(model.named_parameters())
     statistics = {"learning rate": model.trainer.optimizers[0].param_groups[0]["lr"]}
     if model.estimator.temperature is not None:
         statistics["temperature"] = model.estimator.temperature().item()
@@ -68,25 +68,25 @@ def account(model: LatentModel, stopped: NotFinite) -> str:
     else:
         statistics["largest parameter"] = get_total_norm(list(model.parameters()), float("inf")).item()
         if batch is not None and model.trainer.world_size == 1:
-            outputs, statistics["largest logit"] = rerun(model, batch)
+            outputs, statistics["largest logit"] = first_nonfinite_output(model, batch)
             where = f"output: {outputs}" if outputs else ""
     measured = ", ".join(f"{name} {value:.4g}" for name, value in statistics.items())
     return (
-        f"{said}; not finite: {where or 'nothing now'}; {measured}. Its checkpoints are of before that. Resumed or run "
-        "again, trainer.log_every_n_steps=1 stops at the first such step, trainer.detect_anomaly=true at the operation"
+        f"{said}; not finite: {where or 'nothing now'}; {measured}. Its checkpoints are older. Resumed or repeated, "
+        "trainer.log_every_n_steps=1 stops at the first such step, trainer.detect_anomaly=true at the operation"
     )
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Which of some named tensors are not finite: how many of each module."""
+def nonfinite_modules(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """The modules of tensors that are not finite, and how many of each module's: "decoder (2 of 4)"."""
     counts: dict[str, list[bool]] = {}
     for name, tensor in tensors:
         counts.setdefault(name.split(".")[0], []).append(not bool(tensor.isfinite().all()))
     return ", ".join(f"{name} ({sum(bad)} of {len(bad)})" for name, bad in counts.items() if any(bad))
 
 
-def rerun(model: LatentModel, batch: Any) -> tuple[str, float]:
-    """Which part of a model first gives what is not finite on a batch, "" for none, and the largest logit."""
+def first_nonfinite_output(model: LatentModel, batch: Any) -> tuple[str, float]:
+    """The first part of a model whose output on a batch is not finite, "" for none, and the largest |logit|."""
     first: list[str] = []
 
     def look(name: str, output: Tensor) -> None:
@@ -104,7 +104,7 @@ def rerun(model: LatentModel, batch: Any) -> tuple[str, float]:
         try:
             look("likelihood", model.objective(batch)(sampler))
             look(f"estimator ({type(model.estimator).__name__})", model(batch))
-        except (ValueError, RuntimeError):  # what cannot be drawn from
+        except (ValueError, RuntimeError):  # logits that nothing can be drawn from
             first.append("sampler")
         finally:
             for handle in handles:

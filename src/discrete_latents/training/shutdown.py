@@ -1,11 +1,10 @@
-"""How training ends: other processes, loggers, and signals."""
+"""Ends a run: its other processes, its loggers, and what Ctrl-C and SIGTERM become."""
 
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
@@ -14,12 +13,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from discrete_latents.config.overrides import quoted
+from discrete_latents.runs.directory import RunDirectory
 
 
 @contextmanager
-def ending(trainer: pl.Trainer) -> Iterator[None]:
-    """Ends the trainer's other processes and the loggers' runs, whatever happened. Raises KeyboardInterrupt where
-    Lightning makes Ctrl-C an exit like any other, and gives SIGTERM its exit code and a line."""
+def orderly_shutdown(trainer: pl.Trainer) -> Iterator[None]:
+    """Ends the trainer's other processes and its loggers, after success and failure alike.
+
+    Raises KeyboardInterrupt for Ctrl-C, which Lightning turns into SystemExit. After SIGTERM prints how to resume and
+    exits with the signal's code, 143.
+    """
     failed = True
     try:
         yield
@@ -28,22 +31,22 @@ def ending(trainer: pl.Trainer) -> Iterator[None]:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         if isinstance(stop, SIGTERMException):
-            saved = (Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt").is_file()
+            saved = RunDirectory(trainer.default_root_dir).last.is_file()
             how = f"; to go on: python train.py resume={quoted(trainer.default_root_dir)}" if saved else ""
             rank_zero_only(print)(f"stopped by SIGTERM after step {trainer.global_step}{how}", file=sys.stderr)
             raise SIGTERMException(128 + signal.SIGTERM) from stop
         raise
     finally:
-        finish(trainer, failed)
-        close(trainer.loggers, failed)
+        end_processes(trainer, failed)
+        close_loggers(trainer.loggers, failed)
 
 
-def finish(trainer: pl.Trainer, failed: bool) -> None:
-    """Ends the group of processes, and waits for those that the trainer started; after a failure, and where they do not
-    end by themselves, kills them."""
+def end_processes(trainer: pl.Trainer, failed: bool) -> None:
+    """Leaves the process group and waits for the processes that the trainer started. Kills them after a failure, and
+    after a minute."""
     started = getattr(trainer.strategy.launcher, "procs", [])
     children: list[subprocess.Popen[bytes]] = list(started)
-    started.clear()  # Lightning, which looks after them, would kill this process too if one has failed
+    started.clear()  # Lightning watches these, and kills this process if one has failed
     if failed:
         for child in children:
             child.kill()
@@ -57,8 +60,8 @@ def finish(trainer: pl.Trainer, failed: bool) -> None:
             child.wait()
 
 
-def close(loggers: Iterable[Logger], failed: bool) -> None:
-    """Ends every logger's run, so that the next job of a sweep starts its own."""
+def close_loggers(loggers: Iterable[Logger], failed: bool) -> None:
+    """Ends each logger's run, so that the next job of a sweep starts its own."""
     for logger in loggers:
         logger.finalize("failed" if failed else "success")
         if isinstance(logger, WandbLogger):

@@ -1,4 +1,4 @@
-"""From a configuration to a trained and tested model, and the files that a run leaves."""
+"""Trains a model, tests its best checkpoint, and writes the run's files."""
 
 import copy
 import sys
@@ -12,13 +12,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from discrete_latents.atomic_write import synchronise_to_disk
 from discrete_latents.callbacks import Throughput
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line
 from discrete_latents.loggers import MetricsCSV
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import check_optimizer, last_checkpoint, load_weights
-from discrete_latents.runs.results import describe, write_json
+from discrete_latents.runs.checkpoints import check_optimizer, load_weights
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import (
     build_data,
     build_model,
@@ -26,9 +28,9 @@ from discrete_latents.training.build import (
     warn_of_unused,
     without_unused_temperature,
 )
-from discrete_latents.training.nonfinite import FiniteCheck, account
-from discrete_latents.training.shutdown import ending
-from discrete_latents.training.validate import check, check_batches
+from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
+from discrete_latents.training.shutdown import orderly_shutdown
+from discrete_latents.training.validate import check_batches, check_settings
 
 
 def train(
@@ -36,43 +38,46 @@ def train(
 ) -> dict[str, Any]:
     """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
 
-    names: the chosen `experiment` and `latent`, by name. callbacks: more than those of the configuration. test: false
-    leaves the test images alone, and the results without metrics. Returns the results. Raises UserError for settings
-    that cannot work, before training starts.
+    names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False skips the
+    test images; the results then have no metrics. Returns the results. Raises UserError for settings that cannot work,
+    before training starts.
     """
     started = time.perf_counter()
-    check(config)
+    check_settings(config)
     given, config = config, without_unused_temperature(config)
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    output = Path(config.paths.output_dir)
-    checkpoints = Path(OmegaConf.select(config, "callbacks.checkpoint.dirpath") or output / "checkpoints")
-    best = checkpoints / "best.ckpt"
-    if not config.resume and checkpoints != output / "checkpoints" and any(checkpoints.glob("*.ckpt")):
+    checkpoints = OmegaConf.select(config, "callbacks.checkpoint.dirpath")
+    run = RunDirectory(config.paths.output_dir, checkpoints)
+    elsewhere = run.checkpoints != RunDirectory(run.folder).checkpoints
+    if not config.resume and elsewhere and any(run.checkpoints.glob("*.ckpt")):
         raise UserError(f"callbacks.checkpoint.dirpath = {checkpoints} holds checkpoints already; name another folder")
-    resumed = last_checkpoint(Path(config.resume), checkpoints) if config.resume else None
+    resumed = RunDirectory(config.resume, checkpoints).last_checkpoint() if config.resume else None
     if resumed:
         load_weights(resumed, model)
         check_optimizer(resumed, model)
-        if best.is_file():  # which is tested in the end
-            load_weights(best, copy.deepcopy(model))
+        if run.best.is_file():  # tested at the end
+            load_weights(run.best, copy.deepcopy(model))
     trainer = build_trainer(config)
     check_batches(trainer, data)
     warn_of_unused(given, config)
     trainer.callbacks.extend([FiniteCheck(), *callbacks])  # type: ignore[attr-defined]
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # before any are shared out
-    output.mkdir(parents=True, exist_ok=True)
-    with ending(trainer):
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # FSDP shares them out over processes
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with orderly_shutdown(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
         model.take_steps(config.steps_per_loop, trainer)
-        fit(trainer, model, data, resumed)
+        try:
+            fit(trainer, model, data, resumed)
+        finally:
+            synchronise_checkpoints(run)
         steps, epochs = trainer.global_step, trainer.current_epoch
         metrics: Mapping[str, float] = {}
         if test:
-            chosen = best if best.is_file() else None  # the weights as they are, where no validation chose any
+            chosen = run.best if run.best.is_file() else None  # no validation: test the final weights
             metrics = trainer.test(model, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)[0]
-    results = describe(config, names, data.description) | {
+    results = describe(names, config.seed, data.description, config.eval_samples) | {
         "metrics": metrics,
         "epochs": epochs,
         "steps": steps,
@@ -81,13 +86,13 @@ def train(
         "parameters": parameters,
         "status": "completed",
     }
-    write_json(output / "results.json", results)
+    write_results(run, results)
     return results
 
 
 def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, str], again: bool) -> None:
-    """Gives the loggers the configuration. again: of a run that was stopped before its first checkpoint, whose rows
-    are of steps that are done again."""
+    """Gives the loggers the configuration. again: the run was stopped before its first checkpoint, so that the logged
+    rows are of steps that will be repeated."""
     if again:
         said = f"{config.resume} was stopped before its first checkpoint: it starts again"
         rank_zero_only(print)(said, file=sys.stderr)
@@ -100,10 +105,11 @@ def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, s
 
 
 def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path | None) -> None:
+    """Trains. Raises UserError where numbers stop being finite, or the trainer or the compiler refuses the model."""
     try:
         trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
     except NotFinite as error:
-        raise UserError(account(model, error)) from error
+        raise UserError(divergence_report(model, error)) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer: {first_line(error)}") from error
     except RuntimeError as error:
@@ -113,7 +119,15 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
         raise UserError(f"compile = true: {kind} cannot be compiled here: {first_line(error)}") from error
 
 
+@rank_zero_only
+def synchronise_checkpoints(run: RunDirectory) -> None:
+    """Waits until the checkpoints are on the disk, so that a power cut after training does not take them."""
+    written = [path for path in (run.last, run.best) if path.is_file()]
+    for path in (*written, *([run.checkpoints] if written else [])):
+        synchronise_to_disk(path)
+
+
 def images_per_second(trainer: pl.Trainer) -> float:
-    """The speed of training; 0 where nothing measured it."""
+    """Of training steps alone; 0 without the callback that measures it."""
     measured = [callback for callback in trainer.callbacks if isinstance(callback, Throughput)]  # type: ignore[attr-defined]
     return measured[0].images_per_second if measured else 0.0

@@ -1,4 +1,4 @@
-"""What a configuration must be, said before anything is trained."""
+"""Checks of a configuration before training starts."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -12,8 +12,8 @@ from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
 
 
-def check(config: DictConfig) -> None:
-    """Raises UserError for settings that nothing else checks in time."""
+def check_settings(config: DictConfig) -> None:
+    """Raises UserError for settings that nothing else would check before training."""
     if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be a whole number of at least 0 and below 2^32, got {config.seed!r}")
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
@@ -36,7 +36,7 @@ def check(config: DictConfig) -> None:
 
 
 def check_folders(config: DictConfig) -> None:
-    """Raises UserError for a folder that a run is to write into, and cannot. Makes none."""
+    """Raises UserError for a folder that the run cannot write into. Creates no folder."""
     written = {"paths.output_dir": config.paths.output_dir}
     for group in ("callbacks", "logger"):
         for name, settings in (config.get(group) or {}).items():
@@ -55,7 +55,7 @@ def check_folders(config: DictConfig) -> None:
 
 
 def check_labels(model: LatentModel, data: ImageData) -> None:
-    """Raises UserError for labelled images that the model does not learn from, or not so many, or of other classes."""
+    """Raises UserError if the model and the data disagree on labelled images: their number or classes."""
     kind, used = type(model).__name__, getattr(model, "labelled_batch_size", None)
     if used is None and data.labelled is not None:
         raise UserError(f"data.labelled must be null for a {kind}, which learns from no labels, got {data.labelled}")
@@ -71,7 +71,7 @@ def check_labels(model: LatentModel, data: ImageData) -> None:
 
 
 def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
-    """Raises UserError where what is to be trained or tested on leaves no batch."""
+    """Raises UserError for limits that leave no batch to train or test on."""
     limit, interval = trainer.limit_test_batches, trainer.val_check_interval
     if (limit * len(data.test_dataloader()) if isinstance(limit, float) else limit) < 1:
         raise UserError(f"trainer.limit_test_batches must leave a batch to test, got {limit}")

@@ -1,0 +1,207 @@
+"""The files that runs, sweeps and searches leave on disk. The only module that spells their names.
+
+Nothing here creates, locks or deletes anything: whoever writes a file asks for its path.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from discrete_latents.atomic_write import atomic_write
+from discrete_latents.errors import UserError, first_line
+
+UNREADABLE = (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException)
+"""What OmegaConf raises for a file that is no YAML mapping or list."""
+
+
+class RunDirectory:
+    """A run's directory, or that of an evaluation. The directory may be any folder; its files may be missing.
+
+    checkpoints: the folder of the checkpoints, where `callbacks.checkpoint.dirpath` is not the default.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], checkpoints: str | os.PathLike[str] | None = None) -> None:
+        self.folder = Path(folder)
+        self.results = self.folder / "results.json"
+        self.metrics = self.folder / "metrics.csv"
+        self.images = self.folder / "images"
+        self.tensorboard = self.folder / "tensorboard"
+        self.wandb = self.folder / "wandb"
+        self.wandb_record = self.wandb / "run.json"
+        self.log = self.folder / "train.log"
+        self.error = self.folder / "error.txt"
+        """The traceback of a search's trial."""
+        self.lock = self.folder / ".lock"
+        """Held by the process that runs a sweep's job."""
+
+        self.checkpoints = self.folder / "checkpoints" if checkpoints is None else Path(checkpoints)
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+
+        self.hydra = self.folder / ".hydra"
+        """The saved configuration: Hydra writes config.yaml, hydra.yaml and overrides.yaml, in this order."""
+        self.config = self.hydra / "config.yaml"
+        self.hydra_config = self.hydra / "hydra.yaml"
+        self.overrides = self.hydra / "overrides.yaml"
+
+        self.evaluations = self.folder / "evaluations"
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def written(self) -> list[Path]:
+        """The files and folders that training writes, except the saved configuration and logs."""
+        return [self.results, self.metrics, self.checkpoints, self.images, self.tensorboard, self.wandb]
+
+    @property
+    def home(self) -> "RunDirectory":
+        """The run that an evaluation is of; a run itself."""
+        above = self.folder.absolute().parent
+        return RunDirectory(self.folder.parent.parent) if above == RunDirectory(above.parent).evaluations else self
+
+    def evaluation(self, name: str) -> "RunDirectory":
+        """An evaluation of this run: results.json and images, kept apart from the run's own."""
+        return RunDirectory(self.evaluations / name)
+
+    def checkpoint(self, which: str) -> Path:
+        """The checkpoint "best" or "last". Raises UserError for another word, and for a file that is missing."""
+        if which not in ("best", "last"):
+            raise UserError(f"ckpt must be best or last, got {which!r}")
+        path = self.best if which == "best" else self.last
+        if not path.is_file():
+            raise UserError(f"{self} has no checkpoint {path.name} in {path.parent}")
+        return path
+
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from; None for a run that was stopped before its first.
+
+        Raises UserError where there was one, as results or other checkpoints show, and the file is missing.
+        """
+        if self.last.is_file():
+            return self.last
+        if self.results.exists() or any(self.checkpoints.glob("*.ckpt")):
+            raise UserError(f"{self} has no checkpoint {self.last.name} in {self.checkpoints}")
+        return None
+
+    def read_results(self) -> dict[str, Any]:
+        """results.json; empty where there is none. Raises UserError for a damaged file."""
+        try:
+            return read_json(self.results)
+        except FileNotFoundError:
+            return {}
+
+    def read_config(self) -> DictConfig:
+        """The saved configuration. Raises UserError where it is missing, damaged, or describes no model."""
+        config = self.read_saved(self.config)
+        if "model" not in config:
+            raise UserError(self.not_a_run(self.config, "has no model"))
+        return config
+
+    def read_hydra(self) -> DictConfig:
+        """What Hydra saved of itself: job, overrides, chosen options (`runtime.choices`). Raises UserError as above."""
+        saved = self.read_saved(self.hydra_config)
+        if not isinstance(saved.get("hydra"), DictConfig):
+            raise UserError(self.not_a_run(self.hydra_config, "cannot be read"))
+        return saved.hydra
+
+    def read_saved(self, path: Path) -> DictConfig:
+        if not path.is_file():
+            raise UserError(f"{self} is not the directory of a run: it has no {path.relative_to(self.folder)}")
+        try:
+            content = OmegaConf.load(path)
+        except UNREADABLE as error:
+            raise UserError(self.not_a_run(path, "cannot be read")) from error
+        if not isinstance(content, DictConfig) or not content:
+            raise UserError(self.not_a_run(path, "has no settings"))
+        return content
+
+    def not_a_run(self, path: Path, why: str) -> str:
+        return f"{self} is not the directory of a run: its {path.relative_to(self.folder)} {why}"
+
+    def save_config(self, config: DictConfig, hydra: DictConfig | None = None) -> None:
+        """Saves a configuration as Hydra does. hydra: Hydra's own; None saves `config` alone."""
+        saved: list[tuple[Path, Any]] = [(self.config, config)]
+        if hydra is not None:
+            saved += [(self.hydra_config, OmegaConf.create({"hydra": hydra})), (self.overrides, hydra.overrides.task)]
+        for path, content in saved:
+            atomic_write(path, OmegaConf.to_yaml(content))
+
+
+class SweepDirectory:
+    """A sweep's directory: the sweep's own configuration, and a run directory for each job that was started."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.multirun = self.folder / "multirun.yaml"
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def read_hydra(self) -> DictConfig:
+        """Hydra's configuration of the sweep. Raises UserError where it is missing or damaged."""
+        if not self.multirun.is_file():
+            raise UserError(f"{self} is not the directory of a sweep: it has no {self.multirun.name}")
+        try:
+            saved = OmegaConf.select(OmegaConf.load(self.multirun), "hydra")
+        except UNREADABLE as error:
+            raise UserError(self.not_a_sweep("cannot be read")) from error
+        if not isinstance(saved, DictConfig):
+            raise UserError(self.not_a_sweep("has no settings"))
+        return saved
+
+    def not_a_sweep(self, why: str) -> str:
+        return f"{self} is not the directory of a sweep: its {self.multirun.name} {why}"
+
+    def jobs(self) -> Iterator[RunDirectory]:
+        """The jobs that were started, wherever below the folder `hydra.sweep.subdir` puts them."""
+        inner = RunDirectory("").hydra_config
+        for path in sorted(self.folder.rglob(str(inner))):
+            yield RunDirectory(path.parents[len(inner.parts) - 1])
+
+
+class SearchDirectory:
+    """A search's directory: the study, what it came to, and a run directory for each trial, by its number."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.study = self.folder / "study.db"
+        self.lock = self.folder / "study.lock"
+        self.best = self.folder / "experiment" / "best.yaml"
+        self.history = self.folder / "history.png"
+        self.importances = self.folder / "importances.png"
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def trial(self, number: int) -> RunDirectory:
+        return RunDirectory(self.folder / str(number))
+
+    def running_lock(self, number: int) -> Path:
+        """Held while a trial runs, so that others see whether its process is alive."""
+        return self.trial(number).folder / "running.lock"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises FileNotFoundError, and UserError for a file that cannot be read or holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no object")
+    return content
