@@ -1,33 +1,33 @@
-"""The callbacks that `benchmark.py` adds to train.py's own."""
+"""Callbacks that the benchmark adds to runs of train.py."""
 
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-import benchmark_gate
 import lightning.pytorch as pl
 
 from discrete_latents.data import ImageData
 from discrete_latents.latent import HardBound
 from discrete_latents.models import LatentModel
+from scripts.benchmark.gate import Gate
 
 CLOSE = 4.0
-"""Nats by which an nll of 100 samples may be above one of 1000: 2.6 were seen."""
+"""An nll of 100 samples is above one of 1000 by at most so many nats: 2.6 were seen."""
 
 
-class Gate(pl.Callback):
-    """Stops before blocks of optimiser steps."""
+class BlockwiseTraining(pl.Callback):
+    """Passes the gate before every optimiser step."""
 
     def __init__(self) -> None:
-        self.gate = benchmark_gate.Gate()
+        self.gate = Gate()
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.gate.pass_step()
 
 
 class FirstStep(pl.Callback):
-    """Writes into `path` when the first optimiser step was done, on `time.monotonic`'s clock, and stops training."""
+    """Writes the end of the first optimiser step into `path`, in seconds of `time.monotonic`, and stops training."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
@@ -39,8 +39,8 @@ class FirstStep(pl.Callback):
 
 
 class TimeToBound(pl.Callback):
-    """Stops training after the epoch in which the nll (m = 1000) of the first `images` validation images came to
-    `nats`, and writes into `path` what that took. The time that asking takes is not counted; validation is."""
+    """Stops training after the first epoch in which the nll (m = 1000) of the first `images` validation images is at
+    most `nats`, and writes epochs and seconds into `path`. The seconds include validation, but not this callback."""
 
     def __init__(self, nats: float, images: int, path: str) -> None:
         self.nats = nats

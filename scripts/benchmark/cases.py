@@ -1,15 +1,18 @@
-"""What the contenders of `benchmark.py` train: the same model by hand and by train.py."""
+"""The models of the benchmark: each the same by hand and by train.py."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model on MNIST with 20×10 latents, batch 100 and τ from 1.
+    """A model on MNIST with 20×10 latents, τ from 1.
 
-    model: "vae", "structured" (top half to bottom half, 392-(20×10)-(20×10)-392) or "semi_supervised" (M2 without a
-    convolution: 100 unlabelled and 50 labelled images a step; the class, and 32 Gaussian styles). encoder, decoder:
-    hidden widths, of both encoders of the last. device: "cpu" or "cuda".
+    Args:
+        model: "vae", "structured" (top half to bottom half, 392-(20×10)-(20×10)-392) or "semi_supervised" (M2 without
+            convolutions: a class and 32 Gaussian latents; 50 labelled images a step beside the unlabelled ones).
+        encoder, decoder: hidden widths; "semi_supervised" has two encoders of these widths.
+        batch: images a step.
+        device: "cpu" or "cuda".
     """
 
     model: str
@@ -19,12 +22,12 @@ class Case:
     device: str = "cpu"
 
     def settings(self) -> list[str]:
-        """Of train.py."""
-        words = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
-        words += [f"trainer={TRAINERS[self.device]}"]
+        """Overrides of train.py."""
+        overrides = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
+        overrides += [f"trainer={TRAINERS[self.device]}"]
         if self.model != "structured":
-            words += [f"model.hidden={list(self.encoder)}", f"model.decoder_hidden={list(self.decoder)}"]
-        return words
+            overrides += [f"model.hidden={list(self.encoder)}", f"model.decoder_hidden={list(self.decoder)}"]
+        return overrides
 
 
 TRAINERS = {"cpu": "cpu", "cuda": "gpu"}
@@ -32,7 +35,7 @@ TRAINERS = {"cpu": "cpu", "cuda": "gpu"}
 EXPERIMENTS = {
     "vae": ["experiment=vae_mnist"],
     "structured": ["experiment=sbn_mnist"],
-    # Without what a loop by hand would leave out: convolutions, shifted images, dropout, a warm-up.
+    # A loop by hand has no convolutions, shifted images, dropout or warm-up.
     "semi_supervised": [
         "experiment=ssl_mnist",
         "model.classifier=null",
@@ -51,4 +54,4 @@ CASES = {
     "structured": Case("structured"),
     "semi-supervised": Case("semi_supervised", (512, 256), (256, 512)),
 }
-"""By the name that a table shows: the VAE's networks, `vae_mnist` with that experiment's own, then the other models."""
+"""By name in the report: VAEs by their networks (`vae_mnist` has that experiment's), then the other models."""

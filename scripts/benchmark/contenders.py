@@ -1,6 +1,7 @@
-"""What `benchmark.py` compares with, without Lightning: loops as a tutorial has them, and the matrix products alone.
+"""Contenders without Lightning: loops as tutorials write them, and the matrix products of a step alone.
 
-python benchmark_contenders.py plain|products|onednn_products DATA CASE    # CASE as JSON; benchmark.py starts it
+The benchmark starts each in its own process: python -m scripts.benchmark.contenders NAME DATA CASE, NAME being plain,
+products or onednn_products, CASE a `Case` as JSON.
 """
 
 import json
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from benchmark_cases import Case
-from benchmark_gate import Gate
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import datasets
+
+from scripts.benchmark.cases import Case
+from scripts.benchmark.gate import Gate
 
 LATENTS, CLASSES = 20, 10
 LABELLED, STYLES, FEATURES = 50, 32, 128
@@ -33,7 +35,7 @@ def cross_entropy(output: Tensor, x: Tensor) -> Tensor:
 
 
 def kl_from_uniform(logits: Tensor) -> Tensor:
-    """Logits (B, …, K)."""
+    """KL in nats, the mean over images; logits (B, …, K)."""
     log_q = F.log_softmax(logits, -1)
     return (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum() / len(logits)
 
@@ -94,7 +96,7 @@ MODELS = {"vae": VAE, "structured": Structured, "semi_supervised": SemiSupervise
 
 
 def plain(root: str, case: Case) -> Iterator[None]:
-    """An eager loop on tensors in memory, default Adam."""
+    """An eager loop on tensors in memory, default Adam. Yields before every step."""
     data = datasets.MNIST(root)
     images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255).to(case.device)
     labels = data.targets.to(case.device)
@@ -114,7 +116,7 @@ def plain(root: str, case: Case) -> Iterator[None]:
 
 
 def product_shapes(case: Case) -> Iterator[tuple[int, int, int, bool]]:
-    """Rows, inputs and outputs of every layer, and whether its input has a gradient."""
+    """Rows, inputs and outputs of every layer, and whether its input needs a gradient."""
 
     def chain(rows: int, *sizes: int, leaf: bool = False) -> Iterator[tuple[int, int, int, bool]]:
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -135,7 +137,7 @@ def product_shapes(case: Case) -> Iterator[tuple[int, int, int, bool]]:
 
 
 def mm(x: Tensor, a: Tensor) -> Tensor:
-    """x aᵀ as torch's Linear takes it."""
+    """x aᵀ as in torch's Linear."""
     return torch.mm(x, a.t())
 
 
@@ -145,19 +147,19 @@ def onednn(x: Tensor, a: Tensor) -> Tensor:
 
 
 def products(root: str, case: Case) -> Iterator[None]:
-    """Forward, and both of the backward products of every layer."""
+    """The forward and both backward products of every layer. Yields before every step."""
     product = onednn if sys.argv[1] == "onednn_products" else mm
     operands = [
-        (*(torch.randn(shape, device=case.device) for shape in ((m, k), (n, k), (m, n))), slope_goes_on)
-        for m, k, n, slope_goes_on in product_shapes(case)
+        (*(torch.randn(shape, device=case.device) for shape in ((m, k), (n, k), (m, n))), needs_gradient)
+        for m, k, n, needs_gradient in product_shapes(case)
     ]
     while True:
         yield
-        for x, weight, slope, slope_goes_on in operands:
+        for x, weight, gradient, needs_gradient in operands:
             product(x, weight)
-            product(slope.t(), x.t())
-            if slope_goes_on:
-                product(slope, weight.t())
+            product(gradient.t(), x.t())
+            if needs_gradient:
+                product(gradient, weight.t())
 
 
 def main() -> None:

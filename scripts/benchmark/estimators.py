@@ -1,29 +1,24 @@
-"""The time of a step of every estimator over that of gumbel_softmax, as `compare_estimators.py` takes it, untrained.
+"""The time of a step of every estimator relative to gumbel_softmax, by the model and clock of compare_estimators.
 
-python benchmark_estimators.py PATH --data DATA     # JSON goes to PATH; benchmark.py starts it
+The benchmark starts it: python -m scripts.benchmark.estimators PATH SETTINGS. SETTINGS is JSON: `data`, `latents` and
+`repeats`. The result goes to PATH as JSON.
 """
 
-import argparse
 import json
+import sys
 from pathlib import Path
 
-from compare_estimators import ROOT, cells, step_times
+from scripts.compare_estimators.comparison import Budget, pairs
+from scripts.compare_estimators.step_times import step_times
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--latents", nargs="*", help="all where none is named")
-    parser.add_argument("--repeats", type=int, default=50, help="timed steps of each")
-    arguments = parser.parse_args()
-    names = sorted(path.stem for path in (ROOT / "configs" / "latent").glob("*.yaml"))
-    how = {"experiment": "vae_mnist", "epochs": 1, "seed": 0, "overrides": [f"paths.data_dir={arguments.data}"]}
-    times = step_times(cells(arguments.latents or names), argparse.Namespace(repeats=arguments.repeats, **how))
+    path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    budget = Budget("vae_mnist", epochs=1, seed=0, overrides=[f"paths.data_dir={settings['data']}"])
     rows: dict[str, dict[str, float]] = {}
-    for (model, latent), (_, ratio) in times.items():
+    for (model, latent), (_, ratio) in step_times(pairs(settings["latents"]), budget, settings["repeats"]).items():
         rows.setdefault(latent, {})[model] = ratio
-    arguments.path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

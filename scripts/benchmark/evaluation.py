@@ -1,42 +1,42 @@
-"""The m = 1000 bound of a trained 784-512-256 VAE: by this project and by two loops by hand, batch by batch in turn.
-
-    python benchmark_evaluation.py PATH --data DATA     # JSON goes to PATH; benchmark.py starts it
+"""The time of the m-sample bound of a trained 784-512-256 VAE, against two loops by hand, interleaved by batch.
 
     ours      the model's own `evaluator`
-    loop      encodes once, draws and decodes one-hot vectors sample by sample
-    naive     the same, and encodes anew for every sample (the first batch alone)
+    loop      encodes once, then draws and decodes one-hot vectors sample by sample
+    naive     encodes anew for every sample (first batch only)
 
-Bounds of different draws agree to Monte-Carlo error; of the same draws to rounding, which is measured apart.
+Bounds of different draws agree up to Monte Carlo error, and bounds of the same draws up to rounding; both are measured.
+
+The benchmark starts it: python -m scripts.benchmark.evaluation PATH SETTINGS. SETTINGS is JSON: `data`, `device`,
+`images` (test images), `samples` (m) and `steps` of training before. The result goes to PATH as JSON.
 """
 
-import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, stdev
 
 import torch
-from benchmark_cases import CASES
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.compose import composed
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 from discrete_latents.training.build import build_data, build_model
+from scripts.benchmark.cases import CASES
 
 BATCH = 500
+"""Test images, at most."""
 
 
-def trained(steps: int, samples: int, data: Path, device: str) -> tuple[CategoricalVAE, Tensor]:
-    """The model and the test images."""
-    words = [*CASES["512-256"].settings(), f"eval_samples={samples}", f"paths.data_dir={data}", "paths.output_dir=."]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", words)
+def trained(steps: int, samples: int, data: str, device: str) -> tuple[CategoricalVAE, Tensor]:
+    """The model after `steps` steps on the CPU, and the test images; both on the device."""
+    overrides = [*CASES["512-256"].settings(), f"eval_samples={samples}", f"paths.data_dir={data}"]
+    config = composed([*overrides, "paths.output_dir=."])
     images = build_data(config)
     model = build_model(config, images)
     assert isinstance(model, CategoricalVAE)
@@ -54,7 +54,7 @@ def trained(steps: int, samples: int, data: Path, device: str) -> tuple[Categori
 
 
 class ByHand:
-    """The same weights in torch's own layers."""
+    """The same weights in torch's own layers, evaluated by a loop."""
 
     def __init__(self, model: CategoricalVAE) -> None:
         self.encoder, self.decoder = (layers_of_torch(network) for network in (model.encoder, model.decoder))
@@ -92,7 +92,7 @@ def linear(layer: OneDNNLinear) -> nn.Linear:
 
 @torch.no_grad()
 def same_draws(model: CategoricalVAE, by_hand: ByHand, x: Tensor) -> float:
-    """The largest difference of an image's bound where the loop decodes what the model drew, nats."""
+    """The largest difference between the bounds of an image when the loop decodes the model's own draws, nats."""
     drawn: list[Tensor] = []
     objective = model.objective((x, torch.empty(0)))
 
@@ -115,22 +115,16 @@ def timed(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=2000, help=f"test images, in batches of at most {BATCH}")
-    parser.add_argument("--samples", type=int, default=1000, help="m")
-    parser.add_argument("--steps", type=int, default=1000, help="of training before, on the CPU")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
+    path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    model, images = trained(arguments.steps, arguments.samples, arguments.data, arguments.device)
-    by_hand, m = ByHand(model), arguments.samples
+    m = settings["samples"]
+    model, images = trained(settings["steps"], m, settings["data"], settings["device"])
+    by_hand = ByHand(model)
     seconds: dict[str, list[float]] = {"ours": [], "loop": [], "naive": []}
     differences: list[Tensor] = []
-    for index, x in enumerate(images[: arguments.images].split(BATCH)):
+    for index, x in enumerate(images[: settings["images"]].split(BATCH)):
         taken, ours = timed(lambda x=x: model.evaluator(model.objective((x, torch.empty(0)))))
         seconds["ours"].append(taken)
         taken, loop = timed(lambda x=x: by_hand.bound(x, m, encode_anew=False))
@@ -153,7 +147,7 @@ def main() -> None:
         "standard_error": stdev(difference) / math.sqrt(len(difference)),
         "same_draws_difference": same_draws(model, by_hand, images[:50]),
     }
-    arguments.path.write_text(json.dumps(results))
+    path.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Contenders of `benchmark.py`, each in a process of its own, stopped and released in turn.
+"""Median step times, one thread, contenders interleaved.
 
-They all start and are then released block by block, so that what slows the machine slows all of them. A figure is the
-median over rounds of one block each, and a ratio that of the times within a round, with quartiles.
+Each contender is a process. All start, then run one block of steps at a time in turn, so that a slower machine slows
+all of them. Times are medians over rounds of one block each; ratios are taken within a round, with quartiles.
 """
 
 import json
@@ -15,39 +15,43 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmark_cases import Case
+from scripts.benchmark.cases import Case
+from scripts.common.paths import ROOT, TRAIN
 
-SCRIPTS = Path(__file__).resolve().parent
-TRAIN = SCRIPTS.parent / "train.py"
 BLOCK = 50
-"""Steps between two stops."""
+"""Steps of a block."""
 
 OURS = {
     "ours": [],
     "compiled": ["compile=true"],
     "compiled_bf16": ["compile=true", "trainer.precision=bf16-mixed"],
 }
-"""train.py, with these settings."""
+"""Contenders that are train.py with these settings."""
 
 CONTENDERS = ("plain", *OURS, "template", "products", "onednn_products")
 
 
 def environment() -> dict[str, str]:
-    """Of every process that is measured."""
+    """The environment of every process that is measured: one thread, and `scripts` importable from any folder."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTORCH_NVML_BASED_CUDA_CHECK"}
-    paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # The bar is drawn as on a screen, though it goes to a file.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The progress bar is drawn as on a screen, though it goes to a file.
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), "FORCE_COLOR": "1"}
 
 
+def module(name: str, *words: str) -> list[str]:
+    """The command of a module of this package. -P: a `scripts` in the working directory is not imported instead."""
+    return [sys.executable, "-P", "-m", f"scripts.benchmark.{name}", *words]
+
+
 def training(case: Case, data: Path, folder: Path, settings: Sequence[str] = ()) -> list[str]:
-    """A command of train.py that writes into a new folder within `folder`."""
-    words = [*case.settings(), "trainer.max_epochs=1000000", f"paths.data_dir={data}"]
-    return [sys.executable, str(TRAIN), *words, f"hydra.run.dir={folder}/{time.time_ns()}", *settings]
+    """Overrides of train.py for a run in a new folder within `folder`."""
+    overrides = [*case.settings(), "trainer.max_epochs=1000000", f"paths.data_dir={data}"]
+    return [*overrides, f"hydra.run.dir={folder}/{time.time_ns()}", *settings]
 
 
 class Contender:
-    """A process that takes a block of steps whenever it is told to."""
+    """A process that runs a block of steps whenever it is released."""
 
     def __init__(
         self, name: str, case: Case, data: Path, folder: Path, block: int = BLOCK, settings: Sequence[str] = ()
@@ -55,40 +59,41 @@ class Contender:
         self.block_size = block
         self.memory = 0.0
         if name in OURS:
-            gate = "+callbacks.gate._target_=benchmark_callbacks.Gate"
-            command = training(case, data, folder / name, [gate, *OURS[name], *settings])
+            gate = "+callbacks.gate._target_=scripts.benchmark.callbacks.BlockwiseTraining"
+            overrides = training(case, data, folder / name, [gate, *OURS[name], *settings])
+            command = [sys.executable, str(TRAIN), *overrides]
         else:
-            script = "benchmark_template.py" if name == "template" else "benchmark_contenders.py"
-            command = [sys.executable, str(SCRIPTS / script), name, str(data), json.dumps(asdict(case))]
-        told, self.tell = os.pipe()
-        said, say = os.pipe()
+            of = "template" if name == "template" else "contenders"
+            command = module(of, name, str(data), json.dumps(asdict(case)))
+        release, self.release = os.pipe()
+        reports, report = os.pipe()
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"{name}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command,
-                pass_fds=(told, say),
-                env=environment() | {"BENCHMARK_GATE": f"{told} {say} {block}"},
+                pass_fds=(release, report),
+                env=environment() | {"BENCHMARK_GATE": f"{release} {report} {block}"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        os.close(told)
-        os.close(say)
-        self.said = os.fdopen(said)
+        os.close(release)
+        os.close(report)
+        self.reports = os.fdopen(reports)
 
     def wait(self) -> None:
-        """Until it stands before its first step."""
-        self.hear()
+        """Waits until it stands before its first step."""
+        self.read_report()
 
     def block(self) -> float:
-        """Seconds for a step, the mean over one block."""
-        os.write(self.tell, b"go\n")
-        seconds, memory = map(float, self.hear().split())
+        """Runs one block. Returns the mean seconds of a step."""
+        os.write(self.release, b"go\n")
+        seconds, memory = map(float, self.read_report().split())
         self.memory = memory
         return seconds / self.block_size
 
-    def hear(self) -> str:
-        line = self.said.readline()
+    def read_report(self) -> str:
+        line = self.reports.readline()
         if not line:
             raise SystemExit(f"error: a contender stopped: see {self.log}")
         return line
@@ -96,13 +101,13 @@ class Contender:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.said.close()
-        os.close(self.tell)
+        self.reports.close()
+        os.close(self.release)
 
 
 @contextmanager
 def started(contenders: Mapping[str, Contender]) -> Iterator[None]:
-    """Contenders before their second block: the first allocates and compiles."""
+    """Runs the first block of each, which allocates and compiles; stops all at the end."""
     try:
         for contender in contenders.values():
             contender.wait()
@@ -114,17 +119,17 @@ def started(contenders: Mapping[str, Contender]) -> Iterator[None]:
 
 
 def rounds(contenders: Mapping[str, Contender], blocks: int) -> dict[str, list[float]]:
-    """Seconds for a step, by contender and round."""
+    """Seconds of a step, by contender and round."""
     times = [[contender.block() for contender in contenders.values()] for _ in range(blocks)]
     return dict(zip(contenders, map(list, zip(*times, strict=True)), strict=True))
 
 
 def compared(times: Mapping[str, Sequence[float]], reference: str) -> dict[str, dict[str, float]]:
-    """By contender: milliseconds, and the ratio to the reference with its quartiles."""
-    return {name: summary(own, times[reference]) for name, own in times.items()}
+    """By contender: the median in milliseconds, and the ratio to the reference with its quartiles."""
+    return {name: relative(own, times[reference]) for name, own in times.items()}
 
 
-def summary(times: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+def relative(times: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
     ratios = [own / other for own, other in zip(times, reference, strict=True)]
     low, _, high = quantiles(ratios, n=4)
     return {"milliseconds": 1e3 * median(times), "ratio": median(ratios), "low": low, "high": high}

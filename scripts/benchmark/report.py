@@ -1,17 +1,17 @@
-"""The tables and the figure of `benchmark.py`."""
+"""The tables and the figure of the benchmark."""
 
 from pathlib import Path
 from typing import Any
 
-from benchmark_cases import CASES
-from benchmark_race import CONTENDERS
-from matplotlib.figure import Figure
+from scripts.benchmark.cases import CASES
+from scripts.benchmark.race import CONTENDERS
 
-Results = dict[str, Any]
+Section = dict[str, Any]
+"""What a section of the report holds, by case, contender or quantity; a report is its sections by name."""
 
 
-def tables(results: Results) -> str:
-    """Those of the sections that were measured, as Markdown."""
+def tables(results: Section) -> str:
+    """Markdown of the sections that were measured."""
     parts = [write(results[name]) for name, write in WRITERS.items() if name in results]
     return "\n".join("\n".join(lines) + "\n" for lines in parts)
 
@@ -24,17 +24,17 @@ def ratio(cell: dict[str, float]) -> str:
     return f"{cell['ratio']:.2f} ({cell['low']:.2f}–{cell['high']:.2f})"
 
 
-def names(section: Results) -> list[str]:
-    """The contenders of any case."""
+def names(section: Section) -> list[str]:
+    """The contenders that some case has."""
     return [name for name in CONTENDERS if any(name in row for phases in section.values() for row in phases.values())]
 
 
-def by_case(section: Results) -> Results:
-    """The section in the order of the cases, whichever were measured first."""
+def by_case(section: Section) -> Section:
+    """The section in the order of `CASES`."""
     return {case: section[case] for case in CASES if case in section}
 
 
-def steps(section: Results) -> list[str]:
+def steps(section: Section) -> list[str]:
     found = names(section)
     cells = []
     for case, phases in by_case(section).items():
@@ -52,11 +52,11 @@ def peak(cell: dict[str, float] | None) -> str:
     return f"{cell['peak_MiB']:.0f}" if cell else ""
 
 
-def by_size(section: Results) -> Results:
+def by_size(section: Section) -> Section:
     return {size: section[size] for size in sorted(section, key=int)}
 
 
-def batches(section: Results) -> list[str]:
+def batches(section: Section) -> list[str]:
     cells = [
         [size, *(f"{row[name]['images_per_second']:,.0f}" for name in ("plain", "ours")), ratio(row["ours"])]
         for size, row in by_size(section).items()
@@ -64,13 +64,13 @@ def batches(section: Results) -> list[str]:
     return rows(["batch size", "plain, images/s", "ours, images/s", "time of a step, ours / plain"], cells)
 
 
-def denormals(section: Results) -> list[str]:
+def denormals(section: Section) -> list[str]:
     said = [f"{name} {ratio(cell)}" for name, cell in section.items()]
     count = max(cell["steps"] for cell in section.values())
     return [f"A step after {count:,} steps over one after 50: {', '.join(said)}."]
 
 
-def evaluation(section: Results) -> list[str]:
+def evaluation(section: Section) -> list[str]:
     e = section
     return [
         f"Bound of m = {e['m']} samples, {e['images']} test images: {e['ratio']:.2f} ({e['low']:.2f}–{e['high']:.2f}) "
@@ -80,7 +80,7 @@ def evaluation(section: Results) -> list[str]:
     ]
 
 
-def bound(section: Results) -> list[str]:
+def bound(section: Section) -> list[str]:
     what = "came to" if section["reached"] else "did not come to"
     return [
         f"`experiment=vae_mnist` {what} an nll (m = 1000) of {section['nats']} nats on {section['images']} validation "
@@ -88,7 +88,7 @@ def bound(section: Results) -> list[str]:
     ]
 
 
-def startup(section: Results) -> list[str]:
+def startup(section: Section) -> list[str]:
     parts = ", ".join(f"{name.replace('_', ' ')} {seconds:.2f}" for name, seconds in section["parts"].items())
     return [
         f"Start: {section['first_step']:.2f} s to the end of the first step, {section['ratio']:.2f} × the imports of "
@@ -96,7 +96,7 @@ def startup(section: Results) -> list[str]:
     ]
 
 
-def estimators(section: Results) -> list[str]:
+def estimators(section: Section) -> list[str]:
     models = list(dict.fromkeys(model for row in section.values() for model in row))
     cells = [
         [f"`{latent}`", *(f"{row[model]:.2f}" if model in row else "" for model in models)]
@@ -116,8 +116,10 @@ WRITERS = {
 }
 
 
-def figure(results: Results, path: Path) -> None:
-    """Ratios after training for a while, by case, with quartiles; and images a second against batch size."""
+def figure(results: Section, path: Path) -> None:
+    """Steady-state ratios by case, with quartiles, and images per second against batch size."""
+    from matplotlib.figure import Figure  # here, so that the command line, which needs WRITERS, answers at once
+
     drawn = [name for name in ("steps", "batches") if name in results]
     made = Figure(figsize=(6 * len(drawn), 4))
     for axes, name in zip(made.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
@@ -125,7 +127,7 @@ def figure(results: Results, path: Path) -> None:
     made.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def draw_steps(axes: Any, section: Results) -> None:
+def draw_steps(axes: Any, section: Section) -> None:
     section, found = by_case(section), names(section)[1:]
     for index, name in enumerate(found):
         cells = {place: row[name] for place, row in enumerate(p["steady"] for p in section.values()) if name in row}
@@ -145,7 +147,7 @@ def draw_steps(axes: Any, section: Results) -> None:
     axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
-def draw_batches(axes: Any, section: Results) -> None:
+def draw_batches(axes: Any, section: Section) -> None:
     section = by_size(section)
     for name in ("plain", "ours"):
         speeds = [row[name]["images_per_second"] for row in section.values()]

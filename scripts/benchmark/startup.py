@@ -1,6 +1,7 @@
-"""From the shell to the first optimiser step of train.py, and where the time goes. `benchmark.py` starts it.
+"""Seconds from the shell to the first optimiser step of train.py, by part.
 
-python benchmark_startup.py STARTED PATH SETTINGS…    # STARTED as time.monotonic() has it; JSON goes to PATH
+The benchmark starts it: python -m scripts.benchmark.startup PATH SETTINGS. SETTINGS is JSON: `started`, the start on
+the clock of time.monotonic, and `overrides` of train.py. The result goes to PATH as JSON.
 """
 
 import importlib
@@ -12,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+from scripts.common.paths import TRAIN
 
 
 def main() -> None:
-    started, path, *settings = sys.argv[1:]
+    path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     begun = time.monotonic()
     importlib.import_module("discrete_latents.cli")  # all that train.py imports
     from discrete_latents import cli
@@ -25,7 +26,7 @@ def main() -> None:
     marks = {"python": begun, "imports": time.monotonic()}
 
     def mark(name: str, function: Callable[..., Any], after: bool = True) -> Callable[..., Any]:
-        """A function that notes when it was called, or came back."""
+        """A function that records when it was called, or returned."""
 
         def marked(*arguments: Any, **named: Any) -> Any:
             if not after:
@@ -41,16 +42,16 @@ def main() -> None:
     training.build_data = mark("data", training.build_data)
     training.build_model = mark("model", training.build_model)
     training.build_trainer = mark("trainer", training.build_trainer)
-    step = Path(path).with_suffix(".step")
+    step = path.with_suffix(".step")
     step.unlink(missing_ok=True)
-    callback = {"_target_": "benchmark_callbacks.FirstStep", "path": step.absolute()}
-    sys.argv = [str(TRAIN), *settings, *(f"+callbacks.first.{key}={value}" for key, value in callback.items())]
+    callback = {"_target_": "scripts.benchmark.callbacks.FirstStep", "path": step.absolute()}
+    sys.argv = [str(TRAIN), *settings["overrides"], *(f"+callbacks.first.{key}={v}" for key, v in callback.items())]
     runpy.run_path(str(TRAIN), run_name="__main__")
     marks["first_step"] = float(step.read_text())
-    parts, last = {}, float(started)
+    parts, last = {}, settings["started"]
     for name, moment in sorted(marks.items(), key=lambda mark: mark[1]):
         parts[name], last = moment - last, moment
-    Path(path).write_text(json.dumps({"parts": parts, "first_step": last - float(started)}))
+    path.write_text(json.dumps({"parts": parts, "first_step": last - settings["started"]}))
 
 
 if __name__ == "__main__":

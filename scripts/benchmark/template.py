@@ -1,22 +1,26 @@
-"""The contender of `benchmark.py` that is Lightning as templates have it. `benchmark.py` starts it as the others."""
+"""The contender that is Lightning as templates have it.
+
+The benchmark starts it: python -m scripts.benchmark.template template DATA CASE, CASE a `Case` as JSON.
+"""
 
 import json
 import sys
 from typing import Any
 
-import benchmark_callbacks
 import lightning.pytorch as pl
 import torch
-from benchmark_cases import TRAINERS, Case
-from benchmark_contenders import MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchvision import datasets, transforms
 
+from scripts.benchmark.callbacks import BlockwiseTraining
+from scripts.benchmark.cases import TRAINERS, Case
+from scripts.benchmark.contenders import MODELS
+
 
 class Template(pl.LightningModule):
-    """A MeanMetric for each value, logged at every step."""
+    """Logs a MeanMetric of each value at every step."""
 
     def __init__(self, case: Case, names: list[str]) -> None:
         super().__init__()
@@ -46,7 +50,7 @@ def main() -> None:
     trainer = pl.Trainer(
         max_epochs=1000,
         accelerator=TRAINERS[case.device],
-        callbacks=[benchmark_callbacks.Gate()],
+        callbacks=[BlockwiseTraining()],
         logger=False,
         enable_checkpointing=False,
     )

@@ -1,37 +1,32 @@
-"""What marginalising the class costs against one Gumbel sample, by the number of classes (Jang et al. 2017, Figure 5).
+"""Figure 5 of Jang et al. 2017: the cost of marginalising the class against one Gumbel sample, by number of classes.
 
-    python scripts/class_scaling.py                     # writes results/jang_figure5.json, .md and .png
-    python scripts/class_scaling.py --classes 10 100 --repeats 5
-
-One whole training step (forward, backward, Adam) of the semi-supervised model on a batch of unlabelled images, for
-`gumbel_softmax` and `exact` in turn, on one thread. The ratio is that of median times; times of single steps are
-noisy, so each repeat times both, interleaved.
+A training step (forward, backward, Adam) of the semi-supervised model on unlabelled images, one thread,
+`gumbel_softmax` and `exact` interleaved. The ratio is that of the median times.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import matplotlib.pyplot as plt
 import torch
-from measuring import timed_step, write_report
 
 from discrete_latents.latent import Estimator, Exact, GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import SemiSupervised
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from scripts.common.report import write_report
+from scripts.common.step_time import timed_step
 
 PAPER = {10: 2.0, 100: 9.9}
-"""Steps per second of Gumbel over marginalisation, as published."""
+"""Published: steps per second of Gumbel over those of marginalisation, by number of classes."""
 
 IMAGE = (1, 28, 28)
-CLASSES = [5, 10, 20, 50, 100, 1000]
 
 
-class Step:
-    """One training step of the unlabelled bound, again and again."""
+class UnlabelledStep:
+    """A training step on the unlabelled bound, repeated on one batch. Each call returns its seconds."""
 
     def __init__(self, estimator: Estimator, num_classes: int, batch_size: int) -> None:
         self.model = SemiSupervised(
@@ -47,13 +42,12 @@ class Step:
         self.batch = torch.rand(batch_size, *IMAGE).round(), torch.zeros(batch_size, dtype=torch.int64)
 
     def __call__(self) -> float:
-        """Seconds taken."""
         return timed_step(lambda: -self.model(self.batch).mean(), self.optimizer)
 
 
-def measure(num_classes: int, batch_size: int, repeats: int) -> dict[str, float]:
-    gumbel = Step(GumbelSoftmax(1.0), num_classes, batch_size)
-    exact = Step(Exact(max_configurations=num_classes), num_classes, batch_size)
+def step_times(num_classes: int, batch_size: int, repeats: int) -> dict[str, float]:
+    gumbel = UnlabelledStep(GumbelSoftmax(1.0), num_classes, batch_size)
+    exact = UnlabelledStep(Exact(max_configurations=num_classes), num_classes, batch_size)
     times = [(gumbel(), exact()) for _ in range(repeats + 2)][2:]  # the first steps allocate
     ratios = sorted(slow / fast for fast, slow in times)
     fast, slow = (median(column) for column in zip(*times, strict=True))
@@ -91,24 +85,10 @@ def figure(rows: list[dict[str, float]], path: Path) -> None:
     plt.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def measure_all(output: Path, classes: Sequence[int] = CLASSES, batch_size: int = 100, repeats: int = 15) -> None:
-    """Measures, and writes jang_figure5.json, .md and .png into a folder."""
+def measure_all(output: Path, classes: Sequence[int], batch_size: int, repeats: int) -> None:
+    """Measures every number of classes, and writes jang_figure5.json, .md and .png into a folder."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    rows = [measure(count, batch_size, repeats) for count in classes]
+    rows = [step_times(count, batch_size, repeats) for count in classes]
     data = {"batch_size": batch_size, "rows": rows}
     write_report(output, "jang_figure5", data, table(rows), lambda path: figure(rows, path))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--output", type=Path, default=Path("results"))
-    arguments = parser.parse_args()
-    measure_all(arguments.output, arguments.classes, arguments.batch_size, arguments.repeats)
-
-
-if __name__ == "__main__":
-    main()

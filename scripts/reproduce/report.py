@@ -1,4 +1,4 @@
-"""A reproduced table as JSON, with all that its numbers come from, and as Markdown, beside the paper's numbers."""
+"""The report of a reproduced table: every run as JSON, and a Markdown table beside the paper's numbers."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -6,23 +6,27 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from measuring import write_report
-from paper_tables import Cell, PaperTable
+from scripts.common.report import write_report
+from scripts.reproduce.table import PaperCell, PaperTable
 
-Result = dict[str, Any]
+CellResult = dict[str, Any]
+"""One run of a cell, as `Reproduction.found` describes it."""
 
 
-def report(table: PaperTable, found: Sequence[Result], folder: Path) -> None:
+def report(table: PaperTable, found: Sequence[CellResult], folder: Path) -> None:
     write_report(folder, table.name, list(found), markdown(table, found))
 
 
-def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> list[Result]:
-    """The results found and those reported before, whose runs are on another machine, in the order of the table. In a
-    cell that has new ones, only those of the same settings are kept: a mean is of runs that differ in the seed."""
+def with_earlier(table: PaperTable, found: Sequence[CellResult], folder: Path) -> list[CellResult]:
+    """New results and those reported earlier, perhaps on other machines, in the order of the table.
+
+    Runs of one cell differ in nothing but the seed: where a cell has new results, earlier ones with other settings are
+    dropped.
+    """
     path = folder / f"{table.name}.json"
-    earlier: list[Result] = json.loads(path.read_text()) if path.is_file() else []
+    earlier: list[CellResult] = json.loads(path.read_text()) if path.is_file() else []
     new, before = by_cell(found), by_cell(earlier)
-    together: list[Result] = []
+    together: list[CellResult] = []
     for cell in table:
         own = new.get((cell.row, cell.column), [])
         seeds = {result["seed"] for result in own}
@@ -35,19 +39,19 @@ def with_earlier(table: PaperTable, found: Sequence[Result], folder: Path) -> li
     return together
 
 
-def by_cell(found: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
-    cells: dict[tuple[str, str], list[Result]] = {}
+def by_cell(found: Iterable[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
+    cells: dict[tuple[str, str], list[CellResult]] = {}
     for result in found:
         cells.setdefault((result["row"], result["column"]), []).append(result)
     return cells
 
 
-def settings(table: PaperTable, result: Result) -> set[str]:
-    """Of a result's run, but for its seed."""
+def settings(table: PaperTable, result: CellResult) -> set[str]:
+    """The settings of a result's run, but for the seed."""
     return {word for word in result["command"] if word.partition("=")[0] not in table.seeds}
 
 
-def markdown(table: PaperTable, found: Sequence[Result]) -> str:
+def markdown(table: PaperTable, found: Sequence[CellResult]) -> str:
     results = by_cell(found)
     cells = {(cell.row, cell.column): cell for cell in table}
     lines = [table.title, "", f"| | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 1) + "|"]
@@ -57,8 +61,8 @@ def markdown(table: PaperTable, found: Sequence[Result]) -> str:
     return "\n".join([*lines, "", " ".join([legend(results.values()), *table.remarks]), ""])
 
 
-def text(cell: Cell, found: Sequence[Result]) -> str:
-    """Ours, bold where it is at least as good as the paper's, which follows in brackets with the gap if not."""
+def text(cell: PaperCell, found: Sequence[CellResult]) -> str:
+    """Our mean and the paper's number in brackets: bold if ours is at least as good, otherwise with the gap."""
     scale = 100 if cell.percent else 1
     paper = "" if cell.published is None else f" ({cell.published * scale:.1f})"
     if not found:
@@ -73,8 +77,8 @@ def text(cell: Cell, found: Sequence[Result]) -> str:
     return f"{ours}{paper[:-1]}; {gap:+.1f})"
 
 
-def legend(cells: Collection[Sequence[Result]]) -> str:
-    """What the numbers have in common."""
+def legend(cells: Collection[Sequence[CellResult]]) -> str:
+    """The caption: how to read the numbers, and the settings that they share."""
     found = [result for cell in cells for result in cell]
     samples, epochs, seeds = (listed(result[key] for result in found) for key in ("eval_samples", "epochs", "seed"))
     if len({tuple(result["seed"] for result in cell) for cell in cells}) > 1:

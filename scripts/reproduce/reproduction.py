@@ -1,36 +1,26 @@
-"""A paper's table: every cell trained and tested, and set beside what the paper reports.
+"""The runs of a paper's table: trained where they are missing, and collected cell by cell."""
 
-    python scripts/reproduce.py jang_table1                                # all 28 cells, three seeds
-    python scripts/reproduce.py jang_table1 --only 'VAE' --seeds 0 --jobs 2
-    python scripts/reproduce.py jang_table1 trainer=gpu                    # settings of train.py, for all runs
-    python scripts/reproduce.py jang_table1 --jobs 0                       # the tables of what is there, nothing run
-
-Writes results/TABLE.json and TABLE.md, and leaves in them what runs on other machines came to. The tables are in
-scripts/tables, their experiments in configs/experiment/paper. Where a table says so, a setting is first chosen by short
-runs on validation images. A completed run in logs/reproduce/TABLE is not repeated, a stopped one is continued, and
-several calls at once share the work.
-"""
-
-import argparse
 import re
-import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import class_scaling
-from paper_report import report, with_earlier
-from paper_tables import Cell, PaperTable, folder_name, names, read
-from running import logged, mean_of_last, results, run
-
 from discrete_latents.errors import UserError
-
-FIGURE5 = "jang_figure5"
+from scripts.common.training_run import completed_results, logged, mean_of_last, train
+from scripts.reproduce.report import CellResult, report, with_earlier
+from scripts.reproduce.table import PaperCell, PaperTable, folder_name, load_table
 
 
 class Reproduction:
-    """The runs of a table. folder: where they are. extra: words for every run. jobs: how many at once; 0 runs none."""
+    """The runs of a table.
+
+    Args:
+        folder: where the runs are.
+        extra: overrides of every run, from the command line.
+        jobs: runs at once; 0 starts none.
+    """
 
     def __init__(self, table: PaperTable, folder: Path, extra: Sequence[str], jobs: int) -> None:
         self.table = table
@@ -38,68 +28,69 @@ class Reproduction:
         self.extra = tuple(extra)
         self.jobs = jobs
 
-    def train(self, cells: Sequence[Cell], seeds: Sequence[int]) -> list[str]:
-        """Runs what is not there yet: the short runs, then all cells of one seed before the next seed. Returns the
-        runs that are not completed."""
-        cells = list({cell.words: cell for cell in cells}.values())  # several may share a run
+    def train(self, cells: Sequence[PaperCell], seeds: Sequence[int]) -> list[str]:
+        """Trains what is missing: first the short runs, then all cells, seed by seed. Returns the runs that are not
+        completed."""
+        cells = list({cell.overrides: cell for cell in cells}.values())  # several may share a run
         with ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(self.tune, [words for cell in cells for words in self.candidates(cell)]))
-            chosen = {cell.words: self.chosen(cell) for cell in cells}
-            runs = [[*words, self.seed(seed)] for seed in seeds for words in chosen.values() if words]
-            ended = list(pool.map(lambda words: self.start(words, self.place(words)), runs))
-        unchosen = [folder_name(cell) for cell, words in chosen.items() if not words]
-        return unchosen + [folder_name(words) for words, done in zip(runs, ended, strict=True) if not done]
+            list(pool.map(self.tune, [overrides for cell in cells for overrides in self.candidates(cell)]))
+            chosen = {cell.overrides: self.chosen(cell) for cell in cells}
+            runs = [[*overrides, self.seed(seed)] for seed in seeds for overrides in chosen.values() if overrides]
+            completed = list(pool.map(lambda overrides: self.complete(overrides, self.place(overrides)), runs))
+        unchosen = [folder_name(cell) for cell, overrides in chosen.items() if not overrides]
+        return unchosen + [folder_name(overrides) for overrides, done in zip(runs, completed, strict=True) if not done]
 
-    def start(self, words: Sequence[str], folder: Path) -> bool:
-        """Whether the run is completed in the end."""
-        if results(folder) is not None:
+    def complete(self, overrides: Sequence[str], folder: Path) -> bool:
+        """Trains a run unless it is completed. Returns whether it is in the end."""
+        if completed_results(folder) is not None:
             return True
-        ended = run([*words, *self.extra], folder, quiet=self.jobs > 1) is not None
-        print(f"{folder}: {'completed' if ended else 'failed, or another process is at it'}", flush=True)
-        return ended
+        completed = train([*overrides, *self.extra], folder, quiet=self.jobs > 1) is not None
+        print(f"{folder}: {'completed' if completed else 'failed, or another process runs it'}", flush=True)
+        return completed
 
-    def candidates(self, cell: Cell) -> list[list[str]]:
-        """The words of a cell with each value of the setting that is chosen for it; none where none is."""
+    def candidates(self, cell: PaperCell) -> list[list[str]]:
+        """The overrides of a cell with each value of its tuned setting; empty if the cell has none."""
         tune = self.table.tune
         if tune is None or cell.row not in tune["rows"]:
             return []
-        return [[*cell.words, f"{tune['setting']}={value}"] for value in tune["values"]]
+        return [[*cell.overrides, f"{tune['setting']}={value}"] for value in tune["values"]]
 
-    def tune(self, words: Sequence[str]) -> None:
-        """A short run."""
+    def tune(self, overrides: Sequence[str]) -> None:
+        """Trains a short run."""
         assert self.table.tune
-        self.start([*words, *self.table.tune["words"]], self.place(["tune", *words]))
+        self.complete([*overrides, *self.table.tune["overrides"]], self.place(["tune", *overrides]))
 
-    def tried(self, cell: Cell) -> list[float | None]:
-        """The lowest val/nelbo of each short run."""
-        folders = [self.place(["tune", *words]) for words in self.candidates(cell)]
-        return [min(logged(folder, "val/nelbo")) if results(folder) else None for folder in folders]
+    def tried(self, cell: PaperCell) -> list[float | None]:
+        """The lowest val/nelbo of each short run of a cell; None for a run that is not completed."""
+        folders = [self.place(["tune", *overrides]) for overrides in self.candidates(cell)]
+        return [min(logged(folder, "val/nelbo")) if completed_results(folder) else None for folder in folders]
 
-    def chosen(self, cell: Cell) -> list[str] | None:
-        """The words of a cell and what its short runs chose; None where one of them is missing."""
+    def chosen(self, cell: PaperCell) -> list[str] | None:
+        """The overrides of a cell with the best value of its tuned setting; None while short runs are missing."""
         candidates = self.candidates(cell)
         bounds = [bound for bound in self.tried(cell) if bound is not None]
         if not candidates:
-            return list(cell.words)
+            return list(cell.overrides)
         return candidates[bounds.index(min(bounds))] if len(bounds) == len(candidates) else None
 
-    def place(self, words: Sequence[str]) -> Path:
-        return self.folder / folder_name([*words, *self.extra])
+    def place(self, overrides: Sequence[str]) -> Path:
+        return self.folder / folder_name([*overrides, *self.extra])
 
     def seed(self, value: int) -> str:
         return f"{next(iter(self.table.seeds))}={value}"
 
-    def found(self, cell: Cell, seed: int) -> dict[str, Any] | None:
-        """What a cell's run came to, with its settings."""
+    def found(self, cell: PaperCell, seed: int) -> CellResult | None:
+        """The result of a cell's run, with its settings; None if it is not completed."""
         chosen = self.chosen(cell)
-        words = [*(chosen or ()), self.seed(seed)]
-        done = results(self.place(words)) if chosen else None
+        overrides = [*(chosen or ()), self.seed(seed)]
+        done = completed_results(self.place(overrides)) if chosen else None
         if done is None:
             return None
-        metrics = done["metrics"]
+        metrics: dict[str, Any] = done["metrics"]
         if cell.metric == "train/nelbo":  # of hard samples, what is trained on: the mean over the last epoch
-            metrics = metrics | {cell.metric: mean_of_last(self.place(words), cell.metric, done["epochs"])}
+            metrics = metrics | {cell.metric: mean_of_last(self.place(overrides), cell.metric, done["epochs"])}
         kept = ("eval_samples", "epochs", "steps", "seconds", "parameters", "data", "versions", "git")
+        tried = zip(self.candidates(cell), self.tried(cell), strict=True)
         return {
             "row": cell.row,
             "column": cell.column,
@@ -107,16 +98,23 @@ class Reproduction:
             "value": metrics[cell.metric],
             "metric": cell.metric,
             "published": cell.published,
-            "command": ["train.py", *words, *self.extra],
-            "tried": {words[-1]: bound for words, bound in zip(self.candidates(cell), self.tried(cell), strict=True)},
+            "command": ["train.py", *overrides, *self.extra],
+            "tried": {candidate[-1]: bound for candidate, bound in tried},
             "metrics": metrics,
             **{name: done[name] for name in kept},
         }
 
 
-def reproduce(arguments: argparse.Namespace) -> None:
-    table = read(arguments.table)
-    cells = [cell for cell in table if re.search(arguments.only, cell.name)]
+def reproduce(arguments: Namespace) -> None:
+    """Trains the cells that `arguments` chooses, and writes the table's report.
+
+    Raises UserError if no cell is chosen, none is completed, or some runs failed.
+    """
+    table = load_table(arguments.table)
+    try:
+        cells = [cell for cell in table if re.search(arguments.only, cell.name)]
+    except re.error as error:
+        raise UserError(f"--only {arguments.only} is not a regular expression: {error}") from error
     if not cells:
         listed = "; ".join(cell.name for cell in table)
         raise UserError(f"--only {arguments.only} matches no cell of {table.name}: {listed}")
@@ -131,26 +129,3 @@ def reproduce(arguments: argparse.Namespace) -> None:
         raise UserError(f"{runs.folder} has no completed run of {table.name}")
     if failed:
         raise UserError(f"not completed, {len(failed)}: {', '.join(failed)}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=[*names(), FIGURE5])
-    parser.add_argument("--only", metavar="REGEX", default="", help="cells, by 'row, column'")
-    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the table's")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each; 0: none")
-    parser.add_argument("--runs", type=Path, default=Path("logs/reproduce"))
-    parser.add_argument("--output", type=Path, default=Path("results"))
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of train.py")
-    arguments = parser.parse_intermixed_args()
-    if arguments.table == FIGURE5:
-        class_scaling.measure_all(arguments.output)
-        return
-    try:
-        reproduce(arguments)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

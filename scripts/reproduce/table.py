@@ -1,4 +1,4 @@
-"""The tables of papers as files in scripts/tables: what is run for each cell, and what the paper has there."""
+"""Tables of papers, from scripts/reproduce/tables: the runs of each cell, and the number that the paper reports."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,18 @@ FOLDER = Path(__file__).with_name("tables")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One number of a table: the settings of the runs that it is a mean of, and the paper's.
+class PaperCell:
+    """One number of a table.
 
-    metric: as results.json has it, or train/nelbo. percent: a share, of which more is better; otherwise nats.
+    Args:
+        overrides: settings of train.py of its runs, but for the seed.
+        metric: a metric of results.json, or train/nelbo. Accuracies are shares, higher is better; all others are nats.
+        published: the paper's number, if it has one.
     """
 
     row: str
     column: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     metric: str
     published: float | None
 
@@ -35,13 +38,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A file of scripts/tables.
+    """A file of scripts/reproduce/tables.
 
-    rows, columns: by name, words for train.py, or {words, metric} where a column has a metric of its own. words: of
-    all. cells: further words of single cells, by row and column. published: a list a row, null where there is
-    nothing. tune: a setting, its values, the words of short runs, and the rows for which the value with the lowest
-    val/nelbo is taken.
-    seeds: a setting and its values. remarks: what is not as in the paper.
+    Args:
+        rows, columns: by name, overrides of train.py; {overrides, metric} for a column with its own metric.
+        published: by row, the paper's numbers in the order of the columns; null where it has none.
+        seeds: one setting and its values.
+        overrides: of all runs.
+        cells: by row and column, further overrides of single cells.
+        tune: {setting, values, overrides, rows}: for these rows, the value of the setting is the one with the lowest
+            val/nelbo in short runs with these overrides.
+        remarks: what differs from the paper.
     """
 
     name: str
@@ -51,42 +58,38 @@ class PaperTable:
     published: Mapping[str, Sequence[float | None]]
     seeds: Mapping[str, Sequence[int]]
     metric: str = "test/nll"
-    words: Sequence[str] = ()
+    overrides: Sequence[str] = ()
     cells: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     tune: Mapping[str, Any] | None = None
     remarks: Sequence[str] = ()
 
-    def __iter__(self) -> Iterator[Cell]:
-        for row, row_words in self.rows.items():
+    def __iter__(self) -> Iterator[PaperCell]:
+        for row, row_overrides in self.rows.items():
             for (column, described), published in zip(self.columns.items(), self.published[row], strict=True):
                 own = isinstance(described, Mapping)
-                column_words = described["words"] if own else described
+                column_overrides = described["overrides"] if own else described
                 metric = described["metric"] if own else self.metric
                 further = self.cells.get(row, {}).get(column, ())
-                words = last_of_each([*row_words, *self.words, *column_words, *further])
-                yield Cell(row, column, words, metric, published)
+                overrides = last_of_each([*row_overrides, *self.overrides, *column_overrides, *further])
+                yield PaperCell(row, column, overrides, metric, published)
 
 
-def names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def read(name: str) -> PaperTable:
+def load_table(name: str) -> PaperTable:
     content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
     return PaperTable(name=name, **content)
 
 
-def last_of_each(words: Sequence[str]) -> tuple[str, ...]:
-    """The words without those that a later one changes; the experiment and the estimator first."""
-    last = {word.partition("=")[0]: word for word in words}
+def last_of_each(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The last override of each setting; the experiment and the estimator first."""
+    last = {override.partition("=")[0]: override for override in overrides}
     first = {key: last[key] for key in ("experiment", "latent") if key in last}
     return tuple((first | last).values())
 
 
-def folder_name(words: Sequence[str]) -> str:
-    """The settings of a run as the name of a folder: options by their value, others as key and value."""
+def folder_name(overrides: Sequence[str]) -> str:
+    """The overrides of a run as the name of a folder: of `experiment` and `latent` the value alone."""
     parts = []
-    for word in words:
-        key, _, value = word.partition("=")
-        parts.append(value if key in ("experiment", "latent") else word)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        parts.append(value if key in ("experiment", "latent") else override)
     return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_") for part in parts)

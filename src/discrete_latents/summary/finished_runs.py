@@ -1,4 +1,4 @@
-"""The runs below a folder: their results and settings, which of them count, and in what they differ."""
+"""Finished runs below a folder: their results and settings, which of them count, and in what they differ."""
 
 import json
 import re
@@ -12,22 +12,26 @@ from omegaconf.errors import OmegaConfBaseException
 
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
-"""Settings that are always shown where they differ, in this order."""
+"""Always shown where they differ, in this order."""
 APART = ("hydra", "paths", "logger", "launcher", "resume", "sweep")
-"""Groups that say where and how a run is written, not what it is."""
+"""Groups that say where and how a run is written; not compared."""
 
 
 class Unusable(Exception):
-    """Why a run is not counted."""
+    """Says why a run does not count."""
 
 
 @dataclass(eq=False)
-class Run:
-    """A run that was completed, or an evaluation of one.
+class FinishedRun:
+    """A completed run, or a completed evaluation of a run.
 
-    settings: by dotted key, the leaves of the configuration, the options of its groups, and what results.json says
-    of itself. compared: the keys among them that say what the run is; the others follow from those, or were measured.
-    given: the keys that its command line gave. home: the folder of the run that this is, or evaluates.
+    Args:
+        folder: where its results.json lies.
+        home: folder of the run itself, which is not `folder` for an evaluation.
+        metrics: by name, and after them seconds, epochs and the other numbers of results.json.
+        settings: by dotted key; leaves of the configuration, options of its groups, entries of results.json.
+        compared: the keys of `settings` that identify the run; the others follow from these, or were measured.
+        given: the keys given on its command line.
     """
 
     folder: Path
@@ -49,23 +53,23 @@ class Run:
         return tuple((key, self.settings[key]) for key in sorted(self.compared))
 
 
-def find(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
-    """All completed runs and evaluations at or below the paths, and, by folder, why others do not count."""
-    runs: list[Run] = []
+def find(paths: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """The completed runs and evaluations at or below the paths, and, by folder, why others do not count."""
+    runs: list[FinishedRun] = []
     refused: dict[Path, str] = {}
     files = {file.resolve(): file for path in paths for file in candidates(path)}
     for file in sorted(files.values(), key=lambda file: natural(str(file.parent))):
         try:
-            runs.append(read(file))
+            runs.append(read_run(file))
         except Unusable as reason:
             refused[file.parent] = str(reason)
     return runs, refused
 
 
-def newest(runs: Sequence[Run]) -> tuple[list[Run], dict[Path, str]]:
-    """Of runs with the same settings and seeds the last written, and, by folder, why the others do not count: they are
-    no further evidence."""
-    last: dict[tuple[Any, ...], Run] = {}
+def newest(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, str]]:
+    """The newest of the runs with the same settings and seeds, and, by folder, why the others do not count: a repeated
+    run is no further evidence."""
+    last: dict[tuple[Any, ...], FinishedRun] = {}
     for run in sorted(runs, key=lambda run: (run.folder / "results.json").stat().st_mtime_ns):
         last[run.identity] = run
     kept = [run for run in runs if last[run.identity] is run]
@@ -78,7 +82,7 @@ def newest(runs: Sequence[Run]) -> tuple[list[Run], dict[Path, str]]:
 
 
 def candidates(path: Path) -> Iterator[Path]:
-    """Where results.json is, or should be: of every run and evaluation at or below a path."""
+    """The results.json of every run and evaluation at or below a path, whether it exists or not."""
     if path.is_file():
         yield path
     for folder in [path, *path.rglob("*/")]:
@@ -87,8 +91,8 @@ def candidates(path: Path) -> Iterator[Path]:
             yield file
 
 
-def read(file: Path) -> Run:
-    """The run of a results.json. Raises Unusable."""
+def read_run(file: Path) -> FinishedRun:
+    """The run of a results.json. Raises Unusable where the run does not count."""
     try:
         results = json.loads(file.read_text())
     except FileNotFoundError:
@@ -110,12 +114,12 @@ def read(file: Path) -> Run:
         settings, compared = settings_of(results, config, choices)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise Unusable(f"its configuration is damaged: {' '.join(str(error).split())}") from error
-    return Run(folder, home, metrics_of(results), settings, compared, given)
+    return FinishedRun(folder, home, metrics_of(results), settings, compared, given)
 
 
-def configuration(saved: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
-    """A run's configuration, the options of its groups, and the keys given on its command line; empty where it
-    kept none."""
+def configuration(saved: Path) -> tuple[DictConfig, dict[str, str | None], list[str]]:
+    """A run's configuration, the options of its groups, and the keys given on its command line; empty where nothing
+    was saved."""
     if not saved.is_dir():
         return OmegaConf.create(), {}, []
     config, hydra = (OmegaConf.load(saved / name) for name in ("config.yaml", "hydra.yaml"))
@@ -125,16 +129,16 @@ def configuration(saved: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
 
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:
-    """Its metrics, and after them what else it measured (seconds, epochs, …)."""
+    """The metrics, then the other numbers that were measured (seconds, epochs, …)."""
     known = ("seed", "eval_samples")
     others = {key: value for key, value in results.items() if type(value) in (int, float) and key not in known}
     return results["metrics"] | others
 
 
 def settings_of(
-    results: dict[str, Any], config: DictConfig, choices: dict[str, str]
+    results: dict[str, Any], config: DictConfig, choices: dict[str, str | None]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings, and those of them that are compared."""
+    """All settings by key, and the keys that are compared."""
     described = {key: results[key] for key in ("experiment", "latent", "seed", "eval_samples") if key in results}
     described |= {f"data.{key}": value for key, value in (results.get("data") or {}).items()}
     if "checkpoint" in results:
@@ -151,7 +155,7 @@ def apart(key: str) -> bool:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values below a node, by dotted key."""
+    """The values below a node by dotted key."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")
@@ -160,14 +164,14 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """A value that can be compared, and shown as YAML writes it."""
+    """A value as YAML writes it: hashable, and ready to be shown."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, int | float) or value is None else str(value)
 
 
 def derived(config: DictConfig) -> dict[str, Any]:
-    """The settings that take their value from another one."""
+    """The settings that interpolate another one, resolved."""
     found = {}
     for key, value in leaves(OmegaConf.to_container(config)):
         if "${" in str(value) and not apart(key):
@@ -180,20 +184,23 @@ def derived(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The settings in which runs differ, seeds apart: those that a command line gave, and of the others the ones that
-    nothing before them tells apart (with the option `latent`, all that it contains)."""
+def differing(runs: Sequence[FinishedRun]) -> list[str]:
+    """The settings in which runs differ, seeds apart.
+
+    A setting from a command line always counts. Any other counts only where the settings before it do not imply its
+    value: the option `latent` implies all that its file sets.
+    """
     always = {*FIRST, *(key for run in runs for key in run.given)}
     keys = dict.fromkeys(key for run in runs for key in run.compared if not SEED.search(key))
     found: list[str] = []
     for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key not in always)):
-        if len({run.settings.get(key) for run in runs}) > 1 and (key in always or not told(key, found, runs)):
+        if len({run.settings.get(key) for run in runs}) > 1 and (key in always or not implied(key, found, runs)):
             found.append(key)
     return found
 
 
-def told(key: str, others: Sequence[str], runs: Sequence[Run]) -> bool:
-    """Whether the values of other settings tell that of this one."""
+def implied(key: str, others: Sequence[str], runs: Sequence[FinishedRun]) -> bool:
+    """Whether the values of other settings determine the value of this one in all runs."""
     values: dict[tuple[Any, ...], Any] = {}
     return all(values.setdefault(run.values(others), run.settings.get(key)) == run.settings.get(key) for run in runs)
 

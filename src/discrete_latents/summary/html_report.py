@@ -1,4 +1,4 @@
-"""The report of `summarize.py` as one HTML file: table, learning curves, and of each run its pictures and settings."""
+"""The summary as one HTML file: the table, learning curves, and pictures and settings of each run."""
 
 import base64
 import csv
@@ -12,17 +12,18 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from finished_runs import Run
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from summary_table import Row, Table, short, show
+
+from discrete_latents.summary.finished_runs import FinishedRun
+from discrete_latents.summary.table import Row, Table, short, show
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
 DASHES = ((), (4.0, 2.0), (1.0, 1.5), (5.0, 1.5, 1.0, 1.5))
 INK = "#010203"
-"""What is drawn in it takes the colour of the page's text."""
+"""Replaced by the colour of the page's text, light or dark."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's font
     "svg.hashsalt": "summary",
@@ -37,7 +38,7 @@ STYLE: dict[Any, Any] = {
 }
 COLUMNS = 3
 POINTS = 300
-"""Of a curve, at most."""
+"""At most, of a curve."""
 
 Curve = dict[float, float]
 """A metric by epoch."""
@@ -45,7 +46,7 @@ Curve = dict[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """How a row is drawn. dashes: lengths drawn and left out, in units of the line's width."""
+    """How a row's curve is drawn. dashes: lengths on and off, in units of the line's width."""
 
     colour: str
     dashes: tuple[float, ...]
@@ -58,7 +59,7 @@ class Line:
 def write_html(
     path: Path, table: Table, columns: Sequence[tuple[str, list[str], list[bool]]], outside: Mapping[Path, str]
 ) -> None:
-    """Writes the report. Whatever comes from a run is escaped, and the page may load and run nothing."""
+    """Writes the report. All that comes from a run is escaped; the page can neither load nor run anything."""
     logged = [[read_curves(run) for run in row.runs] for row in table.rows]
     evaluations = sum(run.folder != run.home for run in table.runs)
     counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
@@ -82,32 +83,35 @@ def write_html(
 
 
 def label(table: Table, row: Row) -> str:
-    """What a row is, in a line: its values, with their names where they do not speak for themselves."""
+    """A row in one line: its values, with the names of those that are not self-explanatory."""
     words = zip(table.keys, row.values, strict=True)
     spoken = ("experiment", "latent", "evaluation")
     return ", ".join(show(v) if k in spoken else f"{k} = {show(v)}" for k, v in words if v is not None)
 
 
-def seeds(run: Run) -> str:
-    """The seeds of a run; those of its parts where they are not the usual."""
+def seeds(run: FinishedRun) -> str:
+    """The seed of a run, and further seeds that are not 0."""
     return ", ".join(f"{key} {value}" for key, value in run.seeds.items() if key == "seed" or value != 0)
 
 
-def pictures(run: Run) -> list[tuple[str, str]]:
-    """Name and data URI of what a run drew."""
+def pictures(run: FinishedRun) -> list[tuple[str, str]]:
+    """Name and data URI of each picture of a run."""
     files = sorted((run.folder / "images").glob("*.png"))
     return [(f.stem, f"data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}") for f in files]
 
 
-def files(run: Run) -> dict[str, str]:
-    """The texts that say what a run was, by name."""
+def files(run: FinishedRun) -> dict[str, str]:
+    """Configuration and results of a run as text, by file name."""
     paths = (run.home / ".hydra" / "config.yaml", run.folder / "results.json")
     return {path.name: path.read_text() for path in paths if path.is_file()}
 
 
 def curves(logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str]) -> str:
-    """An SVG of what was logged in training, row by row and run by run, over epochs: runs as thin lines, their mean as
-    a thick one. Empty where nothing was logged."""
+    """Learning curves over epochs as an SVG: runs as thin lines, the mean of a row as a thick one. Empty where nothing
+    was logged.
+
+    logged: by row and run, the curve of each metric.
+    """
     tails = dict.fromkeys(["nelbo", *map(short, metrics), "temperature"])
     names = [name for tail in tails for name in (f"val/{tail}", f"train/{tail}", tail)]
     shown = [name for name in names if varies([run[name] for row in logged for run in row if name in run])]
@@ -136,8 +140,8 @@ def varies(runs: Sequence[Curve]) -> bool:
     return len({value for run in runs for value in run.values()}) > 1
 
 
-def read_curves(run: Run) -> dict[str, Curve]:
-    """What a run logged in training, by metric; nothing of an evaluation."""
+def read_curves(run: FinishedRun) -> dict[str, Curve]:
+    """The training curves of a run by metric; empty for an evaluation."""
     path = run.folder / "metrics.csv"
     if not path.is_file() or not run.metrics.get("steps"):
         return {}
@@ -152,7 +156,7 @@ def read_curves(run: Run) -> dict[str, Curve]:
 
 
 def draw(axis: Axes, runs: Sequence[Curve], line: Line) -> None:
-    """Thin lines of the runs, and a thick one of their mean where all have a value."""
+    """Draws runs as thin lines, and their mean, at epochs that all of them have, as a thick one."""
     if not runs:
         return
     style: dict[str, Any] = {"color": line.colour, "linestyle": (0, line.dashes) if line.dashes else "solid"}
@@ -169,7 +173,7 @@ def thinned(epochs: list[float]) -> list[float]:
 
 
 def zoom(axis: Axes) -> None:
-    """Leaves the first tenth of training out of the vertical range where it would flatten the rest."""
+    """Excludes the first tenth of training from the vertical range where it would flatten the rest."""
     points = np.concatenate([line.get_xydata() for line in axis.get_lines()])
     points = points[np.isfinite(points[:, 1])]
     late = points[points[:, 0] >= points[:, 0].max(initial=0) / 10, 1]

@@ -1,4 +1,4 @@
-"""Means and standard errors over seeds, what papers report beside them, and which is best."""
+"""The table of a summary: means and standard errors over seeds, results of papers, and the best of each metric."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,23 +8,24 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from finished_runs import Run, differing, leaves
 from omegaconf import OmegaConf
+
+from discrete_latents.summary.finished_runs import FinishedRun, differing, leaves
 
 LOWER = ("nll", "nelbo", "seconds")
 HIGHER = ("accuracy", "train_images_per_second")
-"""Metrics that have a better end. What reconstruction and KL trade is in nelbo; relaxed bounds are of other models."""
+"""Metrics with a better end. Reconstruction and KL are traded within nelbo; relaxed bounds are of another model."""
 ORDER = ("nll", "nelbo", "accuracy", "relaxed_nelbo", "reconstruction", "kl", "code_usage", "perplexity")
 SHARES = ("accuracy", "code_usage")
 """Shown in percent."""
 COMPARABLE = ("model", "model.given", "data.name", "data.binarization", "eval_samples", "evaluation")
-"""Rows are ranked only against those that were measured alike."""
+"""Rows are ranked only against rows with the same values of these."""
 MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A metric over runs. error: the standard error of the mean, std(ddof=1) / √count; None for a single run."""
+class MetricMean:
+    """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run."""
 
     mean: float
     error: float | None
@@ -38,8 +39,8 @@ class Row:
     """Runs with the same values of the table's keys. mixed: the settings in which they differ, apart from seeds."""
 
     values: tuple[Any, ...]
-    runs: list[Run]
-    cells: dict[str, Cell]
+    runs: list[FinishedRun]
+    cells: dict[str, MetricMean]
     mixed: list[str]
 
     @property
@@ -59,12 +60,12 @@ class Table:
     rows: list[Row]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[FinishedRun]:
         return [run for row in self.rows for run in row.runs]
 
     @cached_property
     def published(self) -> set[str]:
-        """The metrics of which a paper has a value."""
+        """The metrics for which a paper reports a value."""
         return {name for row in self.rows for name, cell in row.cells.items() if cell.published}
 
     @property
@@ -74,14 +75,14 @@ class Table:
 
     @property
     def title(self) -> str:
-        """What all runs have in common."""
+        """The settings that all runs share."""
         names = {"experiment": "{}", "data.name": "{}", "data.binarization": "{} binarisation", "latent": "{}"}
         values = {key: {run.settings.get(key) for run in self.runs} for key in names if key not in self.keys}
         return " · ".join(names[key].format(*found) for key, found in values.items() if len(found) == 1)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the means should know."""
+        """Remarks: settings that were averaged over, values that are not finite, sources."""
         mixed = sorted({key for row in self.rows for key in row.mixed})
         found = [f"means are also over runs that differ in {', '.join(mixed)}: add to --by"] if mixed else []
         found += [
@@ -100,7 +101,7 @@ class Table:
         return f"{name}, %" if short(metric) in SHARES else name
 
     def number(self, metric: str, value: float) -> str:
-        """To two significant digits of the column's median error, or four of its median mean."""
+        """Rounded to two significant digits of the column's median error, or four of its median mean."""
         if not math.isfinite(value):
             return str(value)
         scale = unit(metric)
@@ -110,13 +111,13 @@ class Table:
         decimals = min(1 - magnitude(errors), by_mean + 2) if errors else by_mean
         return f"{value * scale:.{max(0, decimals)}f}"
 
-    def single(self, metric: str, run: Run) -> str:
-        """A metric of one run, with its name."""
+    def single(self, metric: str, run: FinishedRun) -> str:
+        """Name and value of a metric of one run."""
         percent = " %" if short(metric) in SHARES else ""
         return f"{metric.removeprefix('test/')} {self.number(metric, run.metrics[metric])}{percent}"
 
     def text(self, metric: str, row: Row) -> str:
-        """Mean ± standard error."""
+        """Mean ± standard error, and the number of runs where some lack the metric."""
         cell = row.cells.get(metric)
         if cell is None:
             return MISSING
@@ -126,14 +127,14 @@ class Table:
 
 
 def magnitude(values: Iterable[float]) -> int:
-    """The power of ten of the median; 0 where all are 0."""
+    """The power of ten of the median size; 0 where all are 0."""
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
     return math.floor(math.log10(median(sizes))) if sizes else 0
 
 
-def tabulate(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str], published: Path) -> Table:
-    """Runs grouped by the keys, the best row first; those not measured alike in groups of their own."""
-    grouped: dict[tuple[Any, ...], list[Run]] = {}
+def tabulate(runs: Sequence[FinishedRun], keys: Sequence[str], metrics: Sequence[str], published: Path) -> Table:
+    """Groups runs by the keys. Rows that were measured alike stand together, the best first."""
+    grouped: dict[tuple[Any, ...], list[FinishedRun]] = {}
     for run in runs:
         grouped.setdefault(run.values(keys), []).append(run)
     entries = OmegaConf.to_container(OmegaConf.load(published))
@@ -149,17 +150,18 @@ def tabulate(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str], p
     return Table(list(keys), list(metrics), ranked)
 
 
-def cell(metric: str, runs: Sequence[Run], entries: Sequence[Any]) -> Cell:
+def cell(metric: str, runs: Sequence[FinishedRun], entries: Sequence[Any]) -> MetricMean:
     values = [run.metrics[metric] for run in runs if metric in run.metrics]
     known = (published(run, metric, entries) for run in runs)
     paper = next(iter(found)) if len(found := set(known)) == 1 else None
     if not all(map(math.isfinite, values)):
-        return Cell(math.nan, None, len(values), paper)
-    return Cell(mean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None, len(values), paper)
+        return MetricMean(math.nan, None, len(values), paper)
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return MetricMean(mean(values), error, len(values), paper)
 
 
-def published(run: Run, metric: str, entries: Sequence[Any]) -> tuple[float, str] | None:
-    """The value and its source that a paper has for a run's settings."""
+def published(run: FinishedRun, metric: str, entries: Sequence[Any]) -> tuple[float, str] | None:
+    """A paper's value for a run's settings, and its source."""
     for entry in entries:
         settings = dict(leaves({"settings": entry["settings"]}))
         same = all(run.settings.get(key.removeprefix("settings.")) == value for key, value in settings.items())
@@ -170,7 +172,7 @@ def published(run: Run, metric: str, entries: Sequence[Any]) -> tuple[float, str
 
 
 def with_best(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """Rows that were measured alike, by the first metric, with the best of each marked."""
+    """Rows that were measured alike, sorted by the first metric, with the best of each metric marked."""
     cells = [dict(row.cells) for row in rows]
     for metric in metrics:
         ranked = [row for row in cells if metric in row and not math.isnan(row[metric].mean)]
@@ -189,7 +191,7 @@ def rank(row: Row, metric: str) -> tuple[bool, float, list[tuple[bool, Any, str]
 
 
 def direction(metric: str) -> int:
-    """1 where lower is better, -1 where higher is, 0 where neither is."""
+    """1 if lower is better, -1 if higher is better, 0 if neither."""
     return (short(metric) in LOWER) - (short(metric) in HIGHER)
 
 
@@ -198,18 +200,18 @@ def short(metric: str) -> str:
 
 
 def position(metric: str) -> tuple[int, int, str]:
-    """The order of columns: by name, then those of test images first."""
+    """Sort key of columns: by name, test before validation."""
     name = short(metric)
     return ORDER.index(name) if name in ORDER else len(ORDER), not metric.startswith("test/"), metric
 
 
 def unit(metric: str) -> int:
-    """What a metric is multiplied by to be shown."""
+    """The factor by which a metric is multiplied to be shown."""
     return 100 if short(metric) in SHARES else 1
 
 
 def in_unit(metric: str, value: float) -> str:
-    """A paper's value, as it is."""
+    """A paper's value with the digits that the paper gives."""
     return str(round(float(value * unit(metric)), 6))
 
 
