@@ -13,7 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 LAYERS = [
-    {"latent", "affine", "annotations", "errors", "summary", "command_line"},
+    {"latent", "affine", "annotations", "errors", "command_parser"},
     {"networks", "likelihoods", "optimization", "metrics_csv", "dashboards", "distributed"},
     {"models", "data"},
     {"callbacks"},
@@ -22,6 +22,7 @@ LAYERS = [
     {"building", "restoring"},
     {"training"},
     {"runs"},
+    {"summary"},
     {"job"},
     {"sweep"},
     {"launch"},

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from discrete_latents.command_parser import CommandParser, whole_number
 from discrete_latents.errors import UserError, fail
+from scripts.reproduce.table import table_names
 
 FIGURE_5 = "jang_figure5"
 OF_TABLES = ("only", "seeds", "jobs", "runs", "overrides")
@@ -26,10 +27,9 @@ OF_FIGURE_5 = ("classes", "batch_size", "repeats")
 
 
 def command_parser() -> CommandParser:
-    names = sorted(path.stem for path in Path(__file__).with_name("tables").glob("*.yaml"))
     parser = CommandParser(__doc__)
     add = parser.add_argument
-    add("table", choices=[*names, FIGURE_5], help="what to reproduce: %(choices)s", metavar="TABLE")
+    add("table", choices=[*table_names(), FIGURE_5], help="what to reproduce: %(choices)s", metavar="TABLE")
     add("--output", type=Path, default=Path("results"), help="folder of the files")
     add = parser.add_argument_group("tables").add_argument
     add("overrides", nargs="*", metavar="key=value", help="settings of train.py, for every run")

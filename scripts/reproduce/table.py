@@ -74,6 +74,10 @@ class PaperTable:
                 yield PaperCell(row, column, overrides, metric, published)
 
 
+def table_names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
 def load_table(name: str) -> PaperTable:
     content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
     return PaperTable(name=name, **content)
