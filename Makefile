@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install demo test test-slow reproduce benchmark lint audit clean
+.PHONY: help install demo test test-slow lint audit reproduce benchmark soak clean
+
+help:                   ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+	@echo
+	@echo "After make install, in $(BIN): discrete-latents-train, -eval, -search, -summarize; each has --help."
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
@@ -21,21 +26,24 @@ demo: install           ## train the default experiment: a VAE on handwritten di
 test: install           ## the tests, in under 8 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: install      ## the long ones: whole runs, distributed training, the wheel
+test-slow: install      ## the long tests: whole runs, distributed training, the wheel
 	$(BIN)/python -m pytest -n 2 -m slow
 
-reproduce: install      ## Table 1 of Jang et al. on MNIST, 28 cells, two at a time: hours
-	$(BIN)/python scripts/reproduce.py jang_table1 --jobs 2
-
-benchmark: install      ## how fast a step is, against loops by hand; needs MNIST
-	$(BIN)/python scripts/benchmark.py
-
-lint: install           ## ruff and pyright, through pre-commit
+lint: install           ## ruff and pyright through pre-commit; a minute the first time
 	$(BIN)/pre-commit run --all-files
 
-audit: install          ## known vulnerabilities of the dependencies; needs the network
+audit: install          ## known vulnerabilities of the dependencies; needs the public package index
 	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/python scripts/audit.py
+	$(BIN)/pip-audit --skip-editable
 
-clean:                  ## the environment and what tools left
+reproduce: install      ## Table 1 of Jang et al. on MNIST, 28 cells, two at a time; hours
+	$(BIN)/python -m scripts.reproduce jang_table1 --jobs 2
+
+benchmark: install      ## the speed of a step, an evaluation and a start, against loops by hand; needs MNIST
+	$(BIN)/python -m scripts.benchmark
+
+soak: install           ## a run killed and resumed 50 times, against an undisturbed one; a minute
+	$(BIN)/python -m scripts.soak
+
+clean:                  ## remove the environment and what tools left
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

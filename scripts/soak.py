@@ -1,16 +1,15 @@
-"""A run that is killed and resumed again and again, against one that is left alone.
+"""Kill and resume a run again and again, and compare it with an undisturbed one.
 
-    python scripts/soak.py                                           # 50 kills of the default experiment, on digits
-    python scripts/soak.py --kills 10 --seed 3 experiment=ssl_digits latent=rloo
+    python -m scripts.soak                                           # 50 kills of the default experiment, on digits
+    python -m scripts.soak --kills 10 --seed 3 experiment=ssl_digits latent=rloo
 
-Each kill is SIGKILL or SIGTERM, drawn at random, and so is its moment: while the process starts or restores, at any
-time in training, or while a checkpoint is being written, as its .partial file tells; the first is while it starts.
-Then the run is resumed, as a user would, with `resume=RUN`. At the end its weights, optimiser and noise must be those
-of the undisturbed run bit for bit, metrics.csv must have its rows, none missing and none twice, and results.json its
-metrics. Ends with exit code 1 where they differ.
+Signal (SIGKILL or SIGTERM) and moment of each kill are random: while the process starts or restores, during training,
+or while a checkpoint is written, as its .partial file shows. The first kill comes while the process starts. The run is
+then resumed with `resume=RUN`. At the end its weights, optimiser and noise must equal those of the undisturbed run bit
+for bit; metrics.csv must have the same rows, each once; results.json must have the same metrics. The exit code is 1 if
+anything differs.
 """
 
-import argparse
 import contextlib
 import csv
 import multiprocessing
@@ -27,38 +26,37 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from discrete_latents.atomic_write import SUFFIX
+from discrete_latents.config.command_parser import CommandParser, whole_number
 from discrete_latents.runs.directory import RunDirectory
 
 SETTINGS = ["callbacks.checkpoint.every_n_steps=5", "trainer.max_epochs=400", "eval_samples=10"]
-"""Of both runs: checkpoints within epochs too. 400 epochs outlast 50 kills."""
+"""Of both runs: checkpoints within epochs, and enough epochs for 50 kills."""
 
 MOMENTS = ("starting", "training", "writing")
 
 
-def command(words: Sequence[str], folder: str, log: str) -> None:
-    """`python train.py words…` in a process of its own, from a folder, with what it prints in a file."""
+def run_train(overrides: Sequence[str], folder: str, log: str) -> None:
+    """`python train.py overrides…` in this process, from a folder, with its output appended to a file."""
     from discrete_latents.cli import train_main
 
     os.chdir(folder)
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.argv = ["train.py", *words]
+    sys.argv = ["train.py", *overrides]
     train_main()
 
 
 class Soak:
-    """One run, over all of its lives."""
+    """A run that is killed and resumed. Each process of it is a life."""
 
-    def __init__(self, folder: Path, words: Sequence[str], seed: int) -> None:
+    def __init__(self, folder: Path, overrides: Sequence[str], seed: int) -> None:
         self.folder = folder
         self.run = RunDirectory(folder / "killed")
-        self.words = words
+        self.overrides = overrides
         self.random = random.Random(seed)
-        # Forked from a process that has imported everything: a life starts in a tenth of the time.
+        # Lives are forked from a process that has imported everything, and start in a tenth of the time.
         self.processes = multiprocessing.get_context("forkserver")
         self.processes.set_forkserver_preload(["discrete_latents.cli", "torch", "lightning.pytorch"])
         self.kills: Counter[tuple[str, str]] = Counter()
@@ -66,33 +64,36 @@ class Soak:
         self.starting = 1.0
         self.restarts = 0
 
-    def start(self, *words: str) -> BaseProcess:
-        process = self.processes.Process(target=command, args=(words, str(self.folder), str(self.folder / "log.txt")))
+    def start(self, *overrides: str) -> BaseProcess:
+        process = self.processes.Process(
+            target=run_train, args=(overrides, str(self.folder), str(self.folder / "log.txt"))
+        )
         process.start()
         return process
 
     def undisturbed(self) -> RunDirectory:
+        """Trains the undisturbed run. Returns it."""
         run = RunDirectory(self.folder / "undisturbed")
-        self.processes.Process(target=int).start()  # so that all that follow are forked from one that is ready
-        process, started = self.start(*self.words, f"hydra.run.dir={run}"), time.perf_counter()
+        self.processes.Process(target=int).start()  # starts the server, so that the next start is timed without it
+        process, started = self.start(*self.overrides, f"hydra.run.dir={run}"), time.perf_counter()
         while process.is_alive() and not run.metrics.exists():
             time.sleep(0.01)
         self.starting = time.perf_counter() - started
         process.join()
         if process.exitcode:
-            sys.exit(f"the undisturbed run failed:\n{(self.folder / 'log.txt').read_text()}")
+            sys.exit(f"error: the undisturbed run failed:\n{(self.folder / 'log.txt').read_text()}")
         return run
 
     def live(self) -> BaseProcess:
         """Starts the run's next life."""
         self.restarts += self.run.folder.exists() and not self.run.last.is_file()
-        if self.run.overrides.is_file():  # the last of its configuration to be written
+        if self.run.overrides.is_file():  # written last of its configuration
             return self.start(f"resume={self.run}")
         shutil.rmtree(self.run.folder, ignore_errors=True)
-        return self.start(*self.words, f"hydra.run.dir={self.run}")
+        return self.start(*self.overrides, f"hydra.run.dir={self.run}")
 
     def kill(self) -> None:
-        """One life, and its end."""
+        """Starts a life, and kills it at a random moment."""
         moment = self.random.choice(MOMENTS) if self.kills else "starting"
         stop = self.random.choice((signal.SIGKILL, signal.SIGTERM))
         process = self.live()
@@ -102,12 +103,14 @@ class Soak:
         process.join(timeout=120)
         if process.exitcode not in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
             log = (self.folder / "log.txt").read_text()[-2000:]
-            sys.exit(f"exit code {process.exitcode} instead of kill {self.kills.total() + 1}, while {moment}:\n{log}")
+            sys.exit(
+                f"error: exit code {process.exitcode} instead of kill {self.kills.total() + 1}, while {moment}:\n{log}"
+            )
         self.kills[stop.name, moment] += 1
         self.half_written += any(self.run.checkpoints.glob(f"*{SUFFIX}"))
 
     def wait(self, process: BaseProcess, moment: str) -> None:
-        """Until the moment has come, or the process is no more."""
+        """Waits for the moment, or for the end of the process."""
         written, first = self.random.randint(1, 4), self.modified(self.run.last)
         if moment == "starting":
             process.join(self.random.uniform(0, self.starting))
@@ -130,7 +133,9 @@ class Soak:
 
 
 def differences(one: RunDirectory, other: RunDirectory) -> list[str]:
-    """In what two run directories differ, apart from time."""
+    """What differs between two run directories, times apart."""
+    import torch
+
     found = []
     for name in ("last", "best"):
         first, second = (torch.load(run.checkpoint(name), weights_only=True) for run in (one, other))
@@ -145,7 +150,9 @@ def differences(one: RunDirectory, other: RunDirectory) -> list[str]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, bit for bit, whatever they are made of."""
+    """Whether two values are equal bit for bit: tensors, dictionaries, sequences and plain values."""
+    import torch
+
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -156,7 +163,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def rows(run: RunDirectory) -> Counter[tuple[tuple[str, str], ...]]:
-    """The rows of metrics.csv, without speeds."""
+    """The rows of metrics.csv with their counts, without speeds."""
     with run.metrics.open(newline="") as file:
         table = list(csv.DictReader(file))
     return Counter(
@@ -165,17 +172,17 @@ def rows(run: RunDirectory) -> Counter[tuple[tuple[str, str], ...]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the signals and their moments")
-    parser.add_argument("--folder", type=Path, help="to keep both runs in; without, they are deleted")
-    parser.add_argument("words", nargs="*", help="of train.py, as experiment=sbn_digits")
-    arguments = parser.parse_args()
+    parser = CommandParser(__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of train.py, for both runs")
+    parser.add_argument("--kills", type=whole_number(), default=50, help="number of kills")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the signals and their moments")
+    parser.add_argument("--folder", type=Path, help="keeps both runs here, instead of deleting them")
+    arguments = parser.parse_intermixed_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        soak = Soak(folder.absolute(), [*SETTINGS, *arguments.words], arguments.seed)
+        soak = Soak(folder.absolute(), [*SETTINGS, *arguments.overrides], arguments.seed)
         undisturbed = soak.undisturbed()
         started = time.perf_counter()
         for _ in range(arguments.kills):
@@ -192,7 +199,7 @@ def main() -> None:
         )
         found = differences(undisturbed, soak.run) if process.exitcode == 0 else [f"exit code {process.exitcode}"]
         if found:
-            sys.exit("the runs differ in " + "; ".join(found))
+            sys.exit("error: the runs differ in " + "; ".join(found))
         print("weights, optimiser, noise, metrics.csv and results.json: as those of the undisturbed run, bit for bit")
 
 

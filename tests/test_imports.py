@@ -23,7 +23,7 @@ ORDERS = {
         checkpoint code_histogram distance_to_exact gradient_statistics pictures progress_bar temperature_schedule
         throughput
     """,
-    "config": "overrides compose type_hints < instantiate saved < composition_errors",
+    "config": "command_parser overrides compose type_hints < instantiate saved < composition_errors",
     "data": "augmentation batches binarization sources < datamodule",
     "latent": """
         layout temperature < distributions sampler < estimator < evaluation exact < gradients
@@ -44,6 +44,7 @@ ORDERS = {
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
+    "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes < job sweep",
     "training": "validate shutdown nonfinite < build < train evaluate",
 }

@@ -1,8 +1,7 @@
-"""`python scripts/search.py`, as a user runs it."""
+"""`discrete-latents-search`, as a user runs it."""
 
 import csv
 import os
-import runpy
 import shlex
 import signal
 import subprocess
@@ -17,14 +16,21 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-import discrete_latents
 from discrete_latents import cli
-from tests.cli.conftest import ROOT, Outcome, shell
+from discrete_latents.search.command import main
+from tests.cli.conftest import Outcome, shell
 from tests.cli.test_errors import case
 
-SCRIPT = "scripts/search.py"
+COMMAND = [sys.executable, "-m", "discrete_latents.search"]
 
 TINY = ["model.num_latents=3", "model.num_classes=4", "model.hidden=[16]"]
+
+
+def search(*words: str, cwd: Path, **variables: str) -> Outcome:
+    """Runs `python -m discrete_latents.search …` in a subprocess."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"} | variables
+    done = subprocess.run([*COMMAND, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=550)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def trials(folder: Path) -> list[FrozenTrial]:
@@ -68,8 +74,6 @@ def validations(run: Path) -> list[float]:
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(line, said, command, monkeypatch, tmp_path):
-    from discrete_latents.search.command import main
-
     monkeypatch.setattr(cli, "search_main", main, raising=False)
     outcome = command("search", *shlex.split(line))
     errors = [line for line in outcome.err.splitlines() if not line.startswith("not used by")]
@@ -84,13 +88,12 @@ def test_the_group_is_not_one_of_training(command):
     assert command("train", "search=estimator").err == "error: search is a group that this command does not take\n"
 
 
-def test_without_optuna_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(discrete_latents, "search", None, raising=False)  # an import replaces it, which is then undone
-    for name in [name for name in sys.modules if name.startswith("discrete_latents.search")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(SystemExit, match=r"^error: a search needs optuna: pip install -e '.\[sweep\]'$"):
-        runpy.run_path(str(ROOT / SCRIPT))
+def test_without_optuna_it_says_what_to_install(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['optuna'] = None")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    outcome = search("search.trials=2", cwd=tmp_path, PYTHONPATH=paths)
+    said = "error: a search needs optuna, which is not installed: pip install 'discrete-latents[sweep]'\n"
+    assert (outcome.code, outcome.out, outcome.err) == (1, "", said)
 
 
 # Eight trials by two workers on one file.
@@ -111,7 +114,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     cwd = tmp_path_factory.mktemp("elsewhere")
     space = ["+search.space.model.hidden.choices=[[16],[8,8],[0]]", "search.sampler.n_startup_trials=8"]
     words = [*TINY[:2], "trainer.max_epochs=12", *space]
-    outcome = shell(SCRIPT, *words, "search.trials=8", "search.workers=2", cwd=cwd)
+    outcome = search(*words, "search.trials=8", "search.workers=2", cwd=cwd)
     assert outcome.code == 0, outcome.err
     return Searched(cwd, cwd / "logs" / "vae_digits" / "searches" / "lr_temperature", words, outcome)
 
@@ -173,7 +176,7 @@ def test_it_ends_with_a_table_figures_and_the_best_as_an_experiment_that_runs(se
 @pytest.mark.slow
 def test_a_second_call_goes_on_with_the_study(searched):
     before = trials(searched.folder)
-    outcome = shell(SCRIPT, *searched.words, "search.trials=9", cwd=searched.cwd)
+    outcome = search(*searched.words, "search.trials=9", cwd=searched.cwd)
     assert outcome.code == 0, outcome.err
     after = trials(searched.folder)
     assert [trial.params for trial in after[:-1]] == [trial.params for trial in before]
@@ -188,7 +191,7 @@ def test_a_second_call_goes_on_with_the_study(searched):
 def started(cwd: Path, *words: str) -> subprocess.Popen:
     """A search in a process that Ctrl-C reaches, also where that of the tests runs in the background."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / SCRIPT), *TINY, "trainer.max_epochs=600", *words],
+        [*COMMAND, *TINY, "trainer.max_epochs=600", *words],
         cwd=cwd,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

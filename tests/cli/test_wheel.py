@@ -68,11 +68,12 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     names = ZipFile(wheel).namelist()
     ours = [name for name in names if ".dist-info/" not in name]
     assert all(name.startswith("discrete_latents/") for name in ours)
-    for folder, kind in ((ROOT / "configs", "*.yaml"), (ROOT / "src" / "discrete_latents", "*.py")):
-        base = "discrete_latents/configs" if kind == "*.yaml" else "discrete_latents"
-        expected = {f"{base}/{path.relative_to(folder)}" for path in folder.rglob(kind)}
-        assert expected
-        assert {name for name in ours if name.endswith(kind[1:])} == expected
+    package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
+    expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.yaml")}
+    for kind in ("*.py", "*.yaml", "*.jinja"):
+        expected |= {f"discrete_latents/{path.relative_to(package)}" for path in package.rglob(kind)}
+    assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
+    assert set(ours) == expected
 
 
 def test_the_installed_package_is_what_is_imported(installed, empty):
@@ -94,6 +95,8 @@ def test_the_wheel_names_its_commands(installed, empty):
     outcome = run(installed, empty, "-c", code, str(installed))
     assert outcome.out.split() == [
         "discrete-latents-eval=discrete_latents.cli:eval_main",
+        "discrete-latents-search=discrete_latents.search.command:main",
+        "discrete-latents-summarize=discrete_latents.summary.command:main",
         "discrete-latents-train=discrete_latents.cli:train_main",
     ]
 
@@ -109,6 +112,19 @@ def test_it_evaluates_where_there_is_no_checkout(installed, empty, trained):
     outcome = run(installed, empty, script, "run=a run", "ckpt=last")
     assert outcome.code == 0, outcome.err
     assert len(list((empty / "a run" / "evaluations").glob("*/results.json"))) == 1
+
+
+def test_it_summarizes_where_there_is_no_checkout(installed, empty, trained):
+    script = str(installed / "bin" / "discrete-latents-summarize")
+    outcome = run(installed, empty, script, "a run", "--output", "summary")
+    assert outcome.code == 0, outcome.err
+    assert "<title>vae_digits" in (empty / "summary" / "summary.html").read_text()
+
+
+def test_it_shows_how_to_search_where_there_is_no_checkout(installed, empty):
+    outcome = run(installed, empty, str(installed / "bin" / "discrete-latents-search"), "--help")
+    assert outcome.code == 0, outcome.err
+    assert "Options of the group search: default, " in outcome.out
 
 
 def test_it_lists_the_experiments(installed, empty):

@@ -36,7 +36,7 @@ OPTIONS = [
     (group, option)
     for group, options in GROUPS.items()
     for option in options
-    if group.split("/")[0] not in ("experiment", "search")  # of scripts/search.py: see tests/cli/test_search.py
+    if group.split("/")[0] not in ("experiment", "search")  # of discrete-latents-search: see tests/cli/test_search.py
 ]
 SEMI_SUPERVISED = ["data.labelled=50", "data.labelled_batch_size=50"]
 

@@ -1,6 +1,5 @@
-"""The scripts run, and write what they say."""
+"""The benchmark measures what it says, by hand as by train.py, and stops without leaving a process behind."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,22 +12,20 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
+from discrete_latents.config.compose import composed
 from discrete_latents.training.build import make_model
+from scripts.benchmark import contenders as by_hand
+from scripts.benchmark import race
+from scripts.benchmark.cases import CASES
+from tests.helpers.modules import ROOT, command, environment, run_module
 
-ROOT = Path(__file__).parents[2]
 
-
-@pytest.mark.parametrize("name", ["linear", "vae_mnist", "512-256", "structured", "semi-supervised"])
-def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    benchmark_cases = importlib.import_module("benchmark_cases")
-    by_hand = importlib.import_module("benchmark_contenders")
-    case = benchmark_cases.CASES[name]
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        model = make_model(compose("train", [*case.settings(), "paths.output_dir=."]), (1, 28, 28))
+@pytest.mark.parametrize("name", CASES)
+def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: str):
+    case = CASES[name]
+    model = make_model(composed([*case.settings(), "paths.output_dir=."]), (1, 28, 28))
 
     def matrices(module: nn.Module) -> list[tuple[int, int]]:
         return sorted((each.out_features, each.in_features) for each in module.modules() if isinstance(each, nn.Linear))
@@ -41,32 +38,40 @@ def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: st
 
 
 def test_the_benchmark_loop_by_hand_is_without_lightning():
-    imported = "import benchmark_contenders, sys; sys.exit(any('lightning' in name for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", imported], cwd=ROOT / "scripts").returncode == 0
+    imported = "import scripts.benchmark.contenders, sys; sys.exit(any('lightning' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", imported], cwd=ROOT, env=environment()).returncode == 0
+
+
+def test_processes_import_this_package_whatever_the_working_directory_holds(tmp_path: Path):
+    (tmp_path / "scripts" / "benchmark").mkdir(parents=True)
+    for folder in ("scripts", "scripts/benchmark"):
+        (tmp_path / folder / "__init__.py").write_text("raise SystemExit('another package')")
+    done = subprocess.run(race.module("startup"), cwd=tmp_path, env=race.environment(), capture_output=True, text=True)
+    assert "IndexError" in done.stderr  # its own main, which misses its arguments
 
 
 def benchmark(folder: Path, data: Path, *words: str) -> dict[str, Any]:
     """The report after a call of the benchmark."""
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(data), *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = run_module("scripts.benchmark", "--data", data, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "results" / "benchmark.json").read_text())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_the_benchmark_of_a_gpu_says_that_there_is_none(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--device", "cuda"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "benchmark.py: error: --device cuda needs a GPU")
+    done = run_module("scripts.benchmark", "--device", "cuda", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "error: --device cuda needs a GPU\n")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_a_benchmark_that_is_stopped_writes_what_it_has_and_leaves_no_contender(mnist_root: Path, tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--data", str(mnist_root), "--only", "steps"]
     words = ["--cases", "linear", "structured", "--contenders", "plain", "ours", "--blocks", "2", "--steps", "100"]
-    process = subprocess.Popen([*command, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    called = command("scripts.benchmark", "--data", mnist_root, "--only", "steps", *words)
+    process = subprocess.Popen(
+        called, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     second = tmp_path / "logs" / "benchmark" / "structured"
     while not second.exists():
         assert process.poll() is None
@@ -131,35 +136,3 @@ def test_the_benchmark_measures_every_section(mnist_root: Path, tmp_path: Path):
     assert sum(startup["parts"].values()) == pytest.approx(startup["first_step"])
     assert startup["parts"]["imports"] > 0.2 * startup["imports_alone"] > 0
     assert set(report["estimators"]["rloo"]) == {"categorical", "bernoulli"}
-
-
-@pytest.mark.slow
-def test_estimators_are_compared_on_one_budget_and_none_is_trained_twice(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts" / "compare_estimators.py"), "--experiment", "vae_digits"]
-    small = ["--epochs", "2", "--repeats", "3", "--runs", "runs", "--output", "out", "eval_samples=5"]
-    times = []
-    for latents in (["rloo"], ["rloo", "disarm", "exact"]):
-        done = subprocess.run([*command, "--latents", *latents, *small], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        times.append((tmp_path / "runs" / "categorical_rloo" / "results.json").stat().st_mtime_ns)
-    assert times[0] == times[1]
-    rows = json.loads((tmp_path / "out" / "estimators.json").read_text())
-    found = [(row["model"], row["latent"]) for row in rows]
-    assert sorted(found) == [("bernoulli", "disarm"), ("bernoulli", "rloo"), ("categorical", "rloo")]
-    assert all(row["relative_time"] > 0 and row["gradient_variance"] > 0 for row in rows)
-    assert {row["steps"] for row in rows} == {26}
-    assert (tmp_path / "out" / "estimators.png").stat().st_size > 5000
-    assert "200 Bernoulli" in (tmp_path / "out" / "estimators.md").read_text()
-
-
-@pytest.mark.slow
-def test_class_scaling_measures_every_number_of_classes(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts" / "class_scaling.py"), "--classes", "2", "30"]
-    small = ["--batch-size", "20", "--repeats", "3", "--output", str(tmp_path)]
-    done = subprocess.run([*command, *small], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    few, many = json.loads((tmp_path / "jang_figure5.json").read_text())["rows"]
-    assert (few["classes"], many["classes"]) == (2, 30)
-    assert many["ratio"] > few["ratio"]  # thirty decodings against one: no matter how busy the machine
-    assert "| 30 |" in (tmp_path / "jang_figure5.md").read_text()
-    assert (tmp_path / "jang_figure5.png").stat().st_size > 5000

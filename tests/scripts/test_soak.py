@@ -1,17 +1,14 @@
-"""Runs killed and resumed, in their short form; in full: python scripts/soak.py."""
+"""Runs killed and resumed, in short; in full: `python -m scripts.soak`."""
 
-import importlib
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from scripts.soak import differences
 from tests.cli.conftest import SMALL, shell
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from tests.helpers.modules import run_module
 
 
 @pytest.mark.slow
@@ -19,8 +16,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
     "words", [["experiment=vae_digits", "latent=rebar"], ["experiment=sbn_digits"], ["experiment=ssl_digits"]], ids=str
 )
 def test_a_run_killed_five_times_ends_as_one_that_was_not(tmp_path, words):
-    command = [sys.executable, str(SCRIPTS / "soak.py"), "--kills", "5", *words, "trainer.max_epochs=60"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    done = run_module("scripts.soak", "--kills", 5, *words, "trainer.max_epochs=60", cwd=tmp_path, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 kills in" in done.stdout
     assert "bit for bit" in done.stdout
@@ -47,9 +43,7 @@ def double_row(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_comparison_finds_a_bit_and_a_row(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    soak = importlib.import_module("soak")
+def test_the_comparison_finds_a_bit_and_a_row(tmp_path):
     outcome = shell("train.py", *SMALL, "hydra.run.dir=run", cwd=tmp_path)
     assert outcome.code == 0, outcome.err
     run = tmp_path / "run"
@@ -63,4 +57,4 @@ def test_the_comparison_finds_a_bit_and_a_row(tmp_path, monkeypatch):
     ):
         copy = shutil.copytree(run, tmp_path / f"copy {number}")
         change(copy)
-        assert soak.differences(run, copy) == expected
+        assert differences(run, copy) == expected

@@ -1,7 +1,6 @@
 """What runs add up to: means and errors by hand, what is compared with what, and what is never dropped in silence."""
 
 import csv
-import importlib
 import json
 import os
 import re
@@ -20,6 +19,10 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
+
+from discrete_latents.summary import html_report
+from discrete_latents.summary.command import main
+from discrete_latents.summary.finished_runs import read_run
 
 ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -57,34 +60,20 @@ class Summary:
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """A module of scripts/."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    return importlib.import_module
-
-
-@pytest.fixture
 def summarize(
-    script: Callable[[str], Any],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Summary]:
-    """`python scripts/summarize.py …` in the test's folder."""
+    """`discrete-latents-summarize …` in the test's folder."""
 
     def call(*words: str) -> Summary:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["summarize.py", *words, "--output", "out"])
-        code: Any = 0
+        monkeypatch.setattr(sys, "argv", ["discrete-latents-summarize", *words, "--output", "out"])
         try:
-            script("summarize").main()
+            main()
         except SystemExit as stop:
-            code = stop.code
+            out, err = capsys.readouterr()
+            return Summary(int(stop.code or 0), out, err.rstrip(), [], "", "")
         out, err = capsys.readouterr()
-        if code:
-            return Summary(
-                1 if isinstance(code, str) else code, out, code if isinstance(code, str) else err, [], "", ""
-            )
         with Path("out/summary.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         return Summary(0, out, err, rows, Path("out/summary.md").read_text(), Path("out/summary.html").read_text())
@@ -294,10 +283,7 @@ def test_nothing_that_comes_from_a_run_becomes_part_of_the_page(summarize: Calla
     assert all(link.startswith(("data:", "#")) for link in loaded)
 
 
-def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_mean(
-    script: Callable[[str], Any], tmp_path: Path
-):
-    report, runs = script("summary_report"), script("finished_runs")
+def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_mean(tmp_path: Path):
     logged = []
     for seed, last in enumerate((3.0, 5.0)):
         folder = write_run(tmp_path / str(seed), seed)
@@ -305,18 +291,18 @@ def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_
         (folder / "metrics.csv").write_text(
             f"step,train/nelbo,val/nelbo,test/nll\n4,8.0,,\n9,,{last + 1},\n14,,{last},\n{extra}20,,,1.0\n"
         )
-        logged.append(report.read_curves(runs.read(folder / "results.json")))
+        logged.append(html_report.read_curves(read_run(folder / "results.json")))
     assert logged[0] == {"train/nelbo": {0.5: 8.0}, "val/nelbo": {1.0: 4.0, 1.5: 3.0}}  # 20 steps are 2 epochs
     axis = Figure().subplots()
-    report.draw(axis, [run["val/nelbo"] for run in logged], report.Line.of(0))
+    html_report.draw(axis, [run["val/nelbo"] for run in logged], html_report.Line.of(0))
     *thin, thick = axis.get_lines()
     assert [list(line.get_ydata()) for line in thin] == [[4, 3], [6, 5, 9]]
     assert (list(thick.get_xdata()), list(thick.get_ydata())) == ([1, 1.5], [5, 4])
     assert thick.get_linewidth() > max(line.get_linewidth() for line in thin)
-    report.zoom(axis)
+    html_report.zoom(axis)
     assert axis.get_ylim()[1] >= 9
     axis.plot([0.1, 1.5], [1000, nan])  # the beginning alone, and a loss that is no number
-    report.zoom(axis)
+    html_report.zoom(axis)
     assert axis.get_ylim()[1] < 10
 
 
@@ -336,7 +322,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(sweep: Path) -> Path:
     """The report of that sweep."""
-    command = [sys.executable, str(ROOT / "scripts" / "summarize.py"), sweep.name]
+    command = [sys.executable, "-m", "discrete_latents.summary", sweep.name]
     done = subprocess.run(command, cwd=sweep.parent, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "not in the table, 1:" in done.stdout

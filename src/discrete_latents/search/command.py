@@ -1,58 +1,63 @@
-"""The command line of a search."""
+"""Search for the settings of an experiment that validate best, with Optuna.
 
-import argparse
-import sys
-import time
-from pathlib import Path
-
-from discrete_latents.config.compose import group_options
-from discrete_latents.config.overrides import quoted
-from discrete_latents.errors import UserError, fail
-from discrete_latents.search.console import prepare_worker, say
-from discrete_latents.search.report import conclude
-from discrete_latents.search.settings import read_search
-from discrete_latents.search.study import open_study
-from discrete_latents.search.worker import work, work_together
-
-HELP = """\
-Search for the settings with the best validation, of any experiment.
-
-  python scripts/search.py                                     vae_digits, search=lr_temperature, 20 trials
-  python scripts/search.py experiment=vae_mnist search=estimator search.trials=50 search.workers=4
-  python scripts/search.py search.space.optimizer.lr.high=0.1 '~search.space.temperature'
-  python scripts/search.py search=default '+search.space.model.num_latents={low: 10, high: 40, step: 10}'
+    discrete-latents-search                                    vae_digits, search=lr_temperature, 20 trials
+    discrete-latents-search experiment=vae_mnist search=estimator search.trials=50 search.workers=4
+    discrete-latents-search search.space.optimizer.lr.high=0.1 '~search.space.temperature'
+    discrete-latents-search search=default '+search.space.model.num_latents={low: 10, high: 40, step: 10}'
 
 Every setting of train.py holds for all trials. Options of the group search: OPTIONS.
 Settings of a search, in configs/search/default.yaml: search.trials (in all), .workers, .timeout, .metric, .direction,
-.dir, .seed, .sampler, .pruner, .space. The same command again goes on with the study in search.dir. Test images are
-left alone: hyper-parameters are chosen on validation.
+.dir, .seed, .sampler, .pruner, .space. The same command again continues the study in search.dir. Trials are compared on
+validation; no test image is used.
 """
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from discrete_latents.config.command_parser import CommandParser
+from discrete_latents.config.compose import group_options
+from discrete_latents.config.overrides import quoted
+from discrete_latents.errors import UserError, fail
 
 
 def main() -> None:
-    """Runs a search and reports it. A UserError becomes one line on stderr and exit code 1."""
-    options = ", ".join(group_options()["search"])
-    parser = argparse.ArgumentParser(
-        description=HELP.replace("OPTIONS", options), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="setting=value", help="as for train.py")
+    """`discrete-latents-search`. A user's mistake is one line on stderr and exit code 1."""
+    parser = CommandParser((__doc__ or "").replace("OPTIONS", ", ".join(group_options()["search"])))
+    parser.add_argument("overrides", nargs="*", metavar="setting=value", help="settings, as train.py takes them")
     parser.add_argument("--config-dir", type=Path, help="a folder with further options of groups, DIR/search/mine.yaml")
     arguments = parser.parse_intermixed_args()
     overrides = arguments.overrides
     if arguments.config_dir is not None:
         overrides.append(f"hydra.searchpath=[{quoted(f'file://{arguments.config_dir.absolute()}')}]")
-    prepare_worker()
     try:
-        search = read_search(overrides)
-        study = open_study(search)
-        until = None if search.settings.timeout is None else time.time() + search.settings.timeout
-        if search.settings.workers == 1:
-            work(search, study, lambda: False, until)
-        else:
-            work_together(search, until)
-        conclude(search, study)
+        search_for(overrides)
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        fail("a search needs optuna, which is not installed: pip install 'discrete-latents[sweep]'")
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        print("interrupted; the same command goes on from here", flush=True)
         sys.exit(130)
+
+
+def search_for(overrides: Sequence[str]) -> None:
+    """Runs the trials that a search still lacks, and reports what it came to."""
+    from discrete_latents.search.console import prepare_worker
+    from discrete_latents.search.report import conclude
+    from discrete_latents.search.settings import read_search
+    from discrete_latents.search.study import open_study
+    from discrete_latents.search.worker import work, work_together
+
+    prepare_worker()
+    search = read_search(overrides)
+    study = open_study(search)
+    until = None if search.settings.timeout is None else time.time() + search.settings.timeout
+    if search.settings.workers == 1:
+        work(search, study, lambda: False, until)
+    else:
+        work_together(search, until)
+    conclude(search, study)

@@ -1,0 +1,157 @@
+"""The tables and the figure of the benchmark."""
+
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmark.cases import CASES
+from scripts.benchmark.race import CONTENDERS
+
+Section = dict[str, Any]
+"""What a section of the report holds, by case, contender or quantity; a report is its sections by name."""
+
+
+def tables(results: Section) -> str:
+    """Markdown of the sections that were measured."""
+    parts = [write(results[name]) for name, write in WRITERS.items() if name in results]
+    return "\n".join("\n".join(lines) + "\n" for lines in parts)
+
+
+def rows(header: list[str], cells: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *cells)]
+
+
+def ratio(cell: dict[str, float]) -> str:
+    return f"{cell['ratio']:.2f} ({cell['low']:.2f}–{cell['high']:.2f})"
+
+
+def names(section: Section) -> list[str]:
+    """The contenders that some case has."""
+    return [name for name in CONTENDERS if any(name in row for phases in section.values() for row in phases.values())]
+
+
+def by_case(section: Section) -> Section:
+    """The section in the order of `CASES`."""
+    return {case: section[case] for case in CASES if case in section}
+
+
+def steps(section: Section) -> list[str]:
+    found = names(section)
+    cells = []
+    for case, phases in by_case(section).items():
+        for phase, row in phases.items():
+            own = {name: ratio(cell) for name, cell in row.items()}
+            own["plain"] = f"1 ({row['plain']['milliseconds']:.2f} ms)"
+            cells.append([f"{case}, {phase}", *(own.get(name, "") for name in found)])
+    memory = [
+        [case, *(peak(phases["steady"].get(name)) for name in found)] for case, phases in by_case(section).items()
+    ]
+    return [*rows(["time of a step", *found], cells), "", *rows(["peak memory, MiB", *found], memory)]
+
+
+def peak(cell: dict[str, float] | None) -> str:
+    return f"{cell['peak_MiB']:.0f}" if cell else ""
+
+
+def by_size(section: Section) -> Section:
+    return {size: section[size] for size in sorted(section, key=int)}
+
+
+def batches(section: Section) -> list[str]:
+    cells = [
+        [size, *(f"{row[name]['images_per_second']:,.0f}" for name in ("plain", "ours")), ratio(row["ours"])]
+        for size, row in by_size(section).items()
+    ]
+    return rows(["batch size", "plain, images/s", "ours, images/s", "time of a step, ours / plain"], cells)
+
+
+def denormals(section: Section) -> list[str]:
+    said = [f"{name} {ratio(cell)}" for name, cell in section.items()]
+    count = max(cell["steps"] for cell in section.values())
+    return [f"A step after {count:,} steps over one after 50: {', '.join(said)}."]
+
+
+def evaluation(section: Section) -> list[str]:
+    e = section
+    return [
+        f"Bound of m = {e['m']} samples, {e['images']} test images: {e['ratio']:.2f} ({e['low']:.2f}–{e['high']:.2f}) "
+        f"of a loop that encodes once; a loop that encodes each sample anew takes {e['naive_ratio']:.2f} of that loop. "
+        f"Ours less the loop's: {e['difference']:+.4f} ± {e['standard_error']:.4f} nats with other draws; with the "
+        f"same draws at most {e['same_draws_difference']:.1e} nats an image."
+    ]
+
+
+def bound(section: Section) -> list[str]:
+    what = "came to" if section["reached"] else "did not come to"
+    return [
+        f"`experiment=vae_mnist` {what} an nll (m = 1000) of {section['nats']} nats on {section['images']} validation "
+        f"images: {section['nll']:.1f} after {section['epochs']} epochs, {section['seconds']:.0f} s."
+    ]
+
+
+def startup(section: Section) -> list[str]:
+    parts = ", ".join(f"{name.replace('_', ' ')} {seconds:.2f}" for name, seconds in section["parts"].items())
+    return [
+        f"Start: {section['first_step']:.2f} s to the end of the first step, {section['ratio']:.2f} × the imports of "
+        f"torch, lightning and hydra alone ({section['imports_alone']:.2f} s). Its parts, s: {parts}."
+    ]
+
+
+def estimators(section: Section) -> list[str]:
+    models = list(dict.fromkeys(model for row in section.values() for model in row))
+    cells = [
+        [f"`{latent}`", *(f"{row[model]:.2f}" if model in row else "" for model in models)]
+        for latent, row in sorted(section.items())
+    ]
+    return rows(["time of a step / `gumbel_softmax`", *models], cells)
+
+
+WRITERS = {
+    "steps": steps,
+    "batches": batches,
+    "denormals": denormals,
+    "evaluation": evaluation,
+    "bound": bound,
+    "startup": startup,
+    "estimators": estimators,
+}
+
+
+def figure(results: Section, path: Path) -> None:
+    """Steady-state ratios by case, with quartiles, and images per second against batch size."""
+    from matplotlib.figure import Figure  # here, so that the command line, which needs WRITERS, answers at once
+
+    drawn = [name for name in ("steps", "batches") if name in results]
+    made = Figure(figsize=(6 * len(drawn), 4))
+    for axes, name in zip(made.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        {"steps": draw_steps, "batches": draw_batches}[name](axes, results[name])
+    made.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def draw_steps(axes: Any, section: Section) -> None:
+    section, found = by_case(section), names(section)[1:]
+    for index, name in enumerate(found):
+        cells = {place: row[name] for place, row in enumerate(p["steady"] for p in section.values()) if name in row}
+        middle = [cell["ratio"] for cell in cells.values()]
+        spread = [
+            [cell["ratio"] - cell["low"] for cell in cells.values()],
+            [cell["high"] - cell["ratio"] for cell in cells.values()],
+        ]
+        places = [place + 0.7 * ((index + 0.5) / len(found) - 0.5) for place in cells]
+        axes.errorbar(places, middle, spread, fmt="o", markersize=4, capsize=2, label=name)
+    axes.axhline(1, color="grey", linewidth=0.8, label="plain")
+    axes.set_xticks(range(len(section)), list(section), rotation=20)
+    axes.set(ylabel="time of a step, relative to plain", yscale="log")
+    ticks = [0.2, 0.3, 0.5, 1, 2, 4]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+def draw_batches(axes: Any, section: Section) -> None:
+    section = by_size(section)
+    for name in ("plain", "ours"):
+        speeds = [row[name]["images_per_second"] for row in section.values()]
+        axes.plot([int(size) for size in section], speeds, "o-", label=name)
+    axes.set(xlabel="batch size", ylabel="images per second", xscale="log")
+    axes.set_ylim(bottom=0)
+    axes.legend()

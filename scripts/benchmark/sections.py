@@ -1,0 +1,104 @@
+"""The sections of the benchmark: each is measured in a folder of its own and returns what the report holds."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from discrete_latents.errors import UserError
+from scripts.benchmark.cases import CASES, Case
+from scripts.benchmark.race import BLOCK, Contender, compared, environment, module, rounds, started, training
+from scripts.common.paths import TRAIN
+
+NO_PAUSES = ["trainer.check_val_every_n_epoch=1000000", "callbacks.pictures.every_n_epochs=0"]
+"""No work between epochs, for epochs of a few steps."""
+
+
+def steps(case: Case, names: Sequence[str], steps: int, blocks: int, data: Path, folder: Path) -> dict[str, Any]:
+    """Step times relative to the plain loop, fresh and after `steps` steps, and peak memory."""
+    contenders = {name: Contender(name, case, data, folder) for name in names}
+    with started(contenders):
+        phases = {"fresh": compared(rounds(contenders, blocks), "plain")}
+        for name, contender in contenders.items():
+            if "products" not in name:
+                for _ in range(blocks, steps // BLOCK):
+                    contender.block()
+        phases["steady"] = compared(rounds(contenders, blocks), "plain")
+    for name, contender in contenders.items():
+        phases["steady"][name]["peak_MiB"] = contender.memory
+    return phases
+
+
+def batch_size(case: Case, size: int, blocks: int, data: Path, folder: Path) -> dict[str, Any]:
+    """Images per second of a case with another batch size."""
+    case = replace(case, batch=size)
+    block = max(5, BLOCK * 100 // size)
+    contenders = {name: Contender(name, case, data, folder, block, NO_PAUSES) for name in ("plain", "ours")}
+    with started(contenders):
+        row = compared(rounds(contenders, blocks), "plain")
+    return {name: {**cell, "images_per_second": size / (1e-3 * cell["milliseconds"])} for name, cell in row.items()}
+
+
+def ageing(name: str, steps: int, blocks: int, data: Path, folder: Path) -> dict[str, float]:
+    """The time of a step after `steps` steps relative to one after 50 in another process: the cost of denormals."""
+    contenders = {age: Contender(name, CASES["512-256"], data, folder / age) for age in ("young", "old")}
+    with started(contenders):
+        for _ in range(1, steps // BLOCK):
+            contenders["old"].block()
+        return {"steps": steps, **compared(rounds(contenders, blocks), "young")["old"]}
+
+
+def startup(repeats: int, data: Path, folder: Path) -> dict[str, Any]:
+    """Median seconds from the shell to the end of train.py's first optimiser step, by part, and of importing torch,
+    lightning and hydra alone; interleaved."""
+    settings = ["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1", "eval_samples=1"]
+    imports, runs = [], []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, lightning, hydra"], check=True, env=environment())
+        imports.append(time.perf_counter() - begun)
+        overrides = training(CASES["512-256"], data, folder / "startup", settings)
+        runs.append(measured_by("startup", {"started": time.monotonic(), "overrides": overrides}, folder))
+    first = [each["first_step"] for each in runs]
+    return {
+        "imports_alone": median(imports),
+        "first_step": median(first),
+        "ratio": median(own / alone for own, alone in zip(first, imports, strict=True)),
+        "parts": {name: median(each["parts"][name] for each in runs) for name in runs[0]["parts"]},
+    }
+
+
+def time_to_bound(
+    nats: float, images: int, overrides: Sequence[str], data: Path, folder: Path, epochs: int = 100
+) -> dict[str, Any]:
+    """Epochs and seconds of `experiment=vae_mnist`, with these overrides, until the nll (m = 1000) of validation
+    images is at most `nats`."""
+    path = folder / "time_to_bound.json"
+    path.unlink(missing_ok=True)
+    callback = {"_target_": "scripts.benchmark.callbacks.TimeToBound", "nats": nats, "images": images}
+    callback["path"] = path.absolute()
+    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", *overrides, f"paths.data_dir={data}"]
+    command += [f"hydra.run.dir={folder}/{time.time_ns()}", f"trainer.max_epochs={epochs}", "eval_samples=1"]
+    command += [f"+callbacks.bound.{key}={value}" for key, value in callback.items()]
+    run_logged(command, folder / "time_to_bound.log")
+    return {"nats": nats, "images": images, **json.loads(path.read_text())}
+
+
+def measured_by(name: str, settings: Mapping[str, Any], folder: Path) -> Any:
+    """The result of a module of this package that measures in a process of its own."""
+    path = folder / f"{name}.json"
+    run_logged(module(name, str(path), json.dumps(settings)), path.with_suffix(".log"))
+    return json.loads(path.read_text())
+
+
+def run_logged(command: Sequence[str], log: Path) -> None:
+    """Runs a command with its output in a file. Raises UserError if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        if subprocess.run(command, env=environment(), stdout=file, stderr=subprocess.STDOUT).returncode:
+            raise UserError(f"{log.stem} failed: see {log}")

@@ -1,0 +1,18 @@
+"""The files of a measurement: its numbers, a table and a figure."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_report(folder: Path, name: str, data: Any, table: str, figure: Callable[[Path], None] | None = None) -> None:
+    """Writes NAME.json, NAME.md and, if there is a figure, NAME.png. Prints the table and the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.json", folder / f"{name}.md"]
+    paths[0].write_text(json.dumps(data, indent=2) + "\n")
+    paths[1].write_text(table)
+    if figure is not None:
+        paths.append(folder / f"{name}.png")
+        figure(paths[-1])
+    print(table, *paths, sep="\n")

@@ -1,0 +1,55 @@
+"""Runs of train.py, each in its own process: resumed if stopped, not repeated if completed."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from scripts.common.paths import TRAIN
+
+
+def completed_results(folder: Path) -> dict[str, Any] | None:
+    """The results.json of a completed run; None for any other folder."""
+    path = folder / "results.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return content if content.get("status") == "completed" else None
+
+
+def train(overrides: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, Any] | None:
+    """The results of `python train.py overrides…` in a folder, trained only as far as it is not yet.
+
+    Returns None if the run failed, or if another process holds its lock. quiet: one thread, and all output goes to
+    FOLDER.log.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(Timeout), FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
+        if completed_results(folder) is None:
+            where = [f"resume={folder}"]
+            if not (folder / "checkpoints" / "last.ckpt").is_file():
+                shutil.rmtree(folder, ignore_errors=True)  # it has no checkpoint to resume from
+                where = [*overrides, f"hydra.run.dir={folder}"]
+            environment = os.environ | ({"OMP_NUM_THREADS": "1"} if quiet else {})
+            with folder.with_name(f"{folder.name}.log").open("a") if quiet else nullcontext() as log:
+                subprocess.run([sys.executable, str(TRAIN), *where], stdout=log, stderr=log, env=environment)
+    return completed_results(folder)
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    """All values of a metric in a run's metrics.csv."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def mean_of_last(folder: Path, name: str, parts: int) -> float:
+    """The mean of a metric over the last of `parts` equal parts of a run."""
+    values = logged(folder, name)
+    return mean(values[-max(1, len(values) // parts) :])

@@ -1,0 +1,79 @@
+"""The report of the gradient study: a table of the first and last model, and a figure over τ and over training."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from scripts.common.report import write_report
+
+COLUMNS = {
+    "temperature": "τ",
+    "bias": "bias",
+    "floor": "floor",
+    "sd": "sd",
+    "snr": "snr",
+    "cosine": "cosine of a draw",
+    "cosine_of_mean": "of the mean",
+}
+
+
+def write_study(folder: Path, results: dict[str, Any]) -> None:
+    """Writes gradient_study.json, .md and .png into a folder."""
+    write_report(folder, "gradient_study", results, table(results), lambda path: figure(results, path))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown of the first and the last model: one row per estimator."""
+    models = [row["model"] for row in results["training"]]
+    lines = []
+    for model in dict.fromkeys([models[0], models[-1]]):
+        lines += [f"**{model}**", "", f"| estimator | {' | '.join(COLUMNS.values())} |", "|---" * 8 + "|"]
+        for row in results["training"]:
+            if row["model"] == model:
+                bound = f" ({row['samples']}-sample bound)" if row["samples"] > 1 else ""
+                lines.append(f"| `{row['estimator']}`{bound} | {' | '.join(shown(row[key]) for key in COLUMNS)} |")
+        lines.append("")
+    return "\n".join([*lines, *(f"`{name}` is left out: {reason}." for name, reason in results["skipped"].items()), ""])
+
+
+def shown(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 0}f}"
+
+
+def figure(results: dict[str, Any], path: Path) -> None:
+    """Bias and variance over τ, and signal-to-noise over training. The last signal-to-noise orders the legend."""
+    noisy = [row for row in results["training"] if row["snr"] is not None]
+    last = [row for row in noisy if row["model"] == noisy[-1]["model"]]
+    names = [row["estimator"] for row in sorted(last, key=lambda row: -row["snr"])]
+    colours = colormaps["tab20"].resampled(20)
+
+    def draw(axes: Axes, rows: list[dict[str, Any]], x: str, y: str, title: str) -> None:
+        for index, name in enumerate(names):
+            points = [(row[x], row[y], row["unbiased"]) for row in rows if row["estimator"] == name and row[y]]
+            xs, ys, unbiased = zip(*points, strict=True) if points else ([], [], [False])
+            style = "os^Dv"[index % 5] + ("--" if unbiased[0] else "-")
+            axes.plot(xs, ys, style, color=colours(index % 20), markersize=5, label=name)
+        axes.set(title=title, yscale="log")
+        axes.grid(alpha=0.3)
+
+    drawing = plt.figure(figsize=(14, 5), layout="constrained")
+    bias, variance, snr = drawing.subplots(1, 3)
+    biased = [row for row in results["temperatures"] if not row["unbiased"]]
+    draw(bias, biased, "temperature", "bias", "bias, ‖E g − g*‖ / ‖g*‖")
+    draw(variance, results["temperatures"], "temperature", "variance", "variance, E‖g − E g‖² / ‖g*‖²")
+    draw(snr, noisy, "model", "snr", "signal-to-noise over training, ‖E g‖ / sd")
+    snr.set_xticks(snr.get_xticks(), [label.get_text().removeprefix("epoch ") for label in snr.get_xticklabels()])
+    snr.set(xlabel="epochs of training with exact")
+    for axes in (bias, variance):
+        ticks = sorted({row["temperature"] for row in results["temperatures"]})
+        axes.set(xlabel="temperature τ", xscale="log")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    handles, labels = snr.get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside right center", title="dashed: unbiased")
+    drawing.savefig(path, dpi=130)

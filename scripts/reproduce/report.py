@@ -1,0 +1,95 @@
+"""The report of a reproduced table: every run as JSON, and a Markdown table beside the paper's numbers."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from discrete_latents.runs.metrics import direction, scale
+from scripts.common.report import write_report
+from scripts.reproduce.table import PaperCell, PaperTable
+
+CellResult = dict[str, Any]
+"""One run of a cell, as `Reproduction.found` describes it."""
+
+
+def report(table: PaperTable, found: Sequence[CellResult], folder: Path) -> None:
+    write_report(folder, table.name, list(found), markdown(table, found))
+
+
+def with_earlier(table: PaperTable, found: Sequence[CellResult], folder: Path) -> list[CellResult]:
+    """New results and those reported earlier, perhaps on other machines, in the order of the table.
+
+    Runs of one cell differ in nothing but the seed: where a cell has new results, earlier ones with other settings are
+    dropped.
+    """
+    path = folder / f"{table.name}.json"
+    earlier: list[CellResult] = json.loads(path.read_text()) if path.is_file() else []
+    new, before = by_cell(found), by_cell(earlier)
+    together: list[CellResult] = []
+    for cell in table:
+        own = new.get((cell.row, cell.column), [])
+        seeds = {result["seed"] for result in own}
+        kept = [
+            result
+            for result in before.get((cell.row, cell.column), [])
+            if result["seed"] not in seeds and (not own or settings(table, result) == settings(table, own[0]))
+        ]
+        together += sorted([*own, *kept], key=lambda result: result["seed"])
+    return together
+
+
+def by_cell(found: Iterable[CellResult]) -> dict[tuple[str, str], list[CellResult]]:
+    cells: dict[tuple[str, str], list[CellResult]] = {}
+    for result in found:
+        cells.setdefault((result["row"], result["column"]), []).append(result)
+    return cells
+
+
+def settings(table: PaperTable, result: CellResult) -> set[str]:
+    """The settings of a result's run, but for the seed."""
+    return {word for word in result["command"] if word.partition("=")[0] not in table.seeds}
+
+
+def markdown(table: PaperTable, found: Sequence[CellResult]) -> str:
+    results = by_cell(found)
+    cells = {(cell.row, cell.column): cell for cell in table}
+    lines = [table.title, "", f"| | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 1) + "|"]
+    for row in table.rows:
+        shown = [text(cells[row, column], results.get((row, column), [])) for column in table.columns]
+        lines.append(f"| {row} | {' | '.join(shown)} |")
+    return "\n".join([*lines, "", " ".join([legend(results.values()), *table.remarks]), ""])
+
+
+def text(cell: PaperCell, found: Sequence[CellResult]) -> str:
+    """Our mean and the paper's number in brackets: bold if ours is at least as good, otherwise with the gap."""
+    factor = scale(cell.metric)
+    paper = "" if cell.published is None else f" ({cell.published * factor:.1f})"
+    if not found:
+        return f"–{paper}"
+    values = [result["value"] * factor for result in found]
+    ours = f"{mean(values):.1f}" + (f" ± {stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else "")
+    if cell.published is None:
+        return ours
+    gap = mean(values) - cell.published * factor
+    if round(direction(cell.metric) * gap, 1) <= 0:
+        return f"**{ours}**{paper}"
+    return f"{ours}{paper[:-1]}; {gap:+.1f})"
+
+
+def legend(cells: Collection[Sequence[CellResult]]) -> str:
+    """The caption: how to read the numbers, and the settings that they share."""
+    found = [result for cell in cells for result in cell]
+    samples, epochs, seeds = (listed(result[key] for result in found) for key in ("eval_samples", "epochs", "seed"))
+    if len({tuple(result["seed"] for result in cell) for cell in cells}) > 1:
+        seeds += ", not all of them in every cell"
+    data = listed(f"{result['data']['name']} ({result['data']['binarization']})" for result in found)
+    return (
+        f"Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. {data}; all test images; "
+        f"m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± standard error."
+    )
+
+
+def listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, sorted(set(values))))

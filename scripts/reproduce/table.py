@@ -1,0 +1,95 @@
+"""Tables of papers, from scripts/reproduce/tables: the runs of each cell, and the number that the paper reports."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+FOLDER = Path(__file__).with_name("tables")
+
+
+@dataclass(frozen=True)
+class PaperCell:
+    """One number of a table.
+
+    Args:
+        overrides: settings of train.py of its runs, but for the seed.
+        metric: a metric of results.json, or train/nelbo. Accuracies are shares, higher is better; all others are nats.
+        published: the paper's number, if it has one.
+    """
+
+    row: str
+    column: str
+    overrides: tuple[str, ...]
+    metric: str
+    published: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, {self.column}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A file of scripts/reproduce/tables.
+
+    Args:
+        rows, columns: by name, overrides of train.py; {overrides, metric} for a column with its own metric.
+        published: by row, the paper's numbers in the order of the columns; null where it has none.
+        seeds: one setting and its values.
+        overrides: of all runs.
+        cells: by row and column, further overrides of single cells.
+        tune: {setting, values, overrides, rows}: for these rows, the value of the setting is the one with the lowest
+            val/nelbo in short runs with these overrides.
+        remarks: what differs from the paper.
+    """
+
+    name: str
+    title: str
+    rows: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    published: Mapping[str, Sequence[float | None]]
+    seeds: Mapping[str, Sequence[int]]
+    metric: str = "test/nll"
+    overrides: Sequence[str] = ()
+    cells: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    tune: Mapping[str, Any] | None = None
+    remarks: Sequence[str] = ()
+
+    def __iter__(self) -> Iterator[PaperCell]:
+        for row, row_overrides in self.rows.items():
+            for (column, described), published in zip(self.columns.items(), self.published[row], strict=True):
+                own = isinstance(described, Mapping)
+                column_overrides = described["overrides"] if own else described
+                metric = described["metric"] if own else self.metric
+                further = self.cells.get(row, {}).get(column, ())
+                overrides = last_of_each([*row_overrides, *self.overrides, *column_overrides, *further])
+                yield PaperCell(row, column, overrides, metric, published)
+
+
+def table_names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_table(name: str) -> PaperTable:
+    content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    return PaperTable(name=name, **content)
+
+
+def last_of_each(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The last override of each setting; the experiment and the estimator first."""
+    last = {override.partition("=")[0]: override for override in overrides}
+    first = {key: last[key] for key in ("experiment", "latent") if key in last}
+    return tuple((first | last).values())
+
+
+def folder_name(overrides: Sequence[str]) -> str:
+    """The overrides of a run as the name of a folder: of `experiment` and `latent` the value alone."""
+    parts = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        parts.append(value if key in ("experiment", "latent") else override)
+    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_") for part in parts)

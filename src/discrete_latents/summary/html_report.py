@@ -1,0 +1,184 @@
+"""The summary as one HTML file: the table, learning curves, and pictures and settings of each run."""
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.metrics import short
+from discrete_latents.summary.finished_runs import FinishedRun
+from discrete_latents.summary.table import Row, Table, show
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
+DASHES = ((), (4.0, 2.0), (1.0, 1.5), (5.0, 1.5, 1.0, 1.5))
+INK = "#010203"
+"""Replaced by the colour of the page's text, light or dark."""
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.hashsalt": "summary",
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+COLUMNS = 3
+POINTS = 300
+"""At most, of a curve."""
+
+Curve = dict[float, float]
+"""A metric by epoch."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a row's curve is drawn. dashes: lengths on and off, in units of the line's width."""
+
+    colour: str
+    dashes: tuple[float, ...]
+
+    @classmethod
+    def of(cls, index: int) -> "Line":
+        return cls(COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)])
+
+
+def write_html(
+    path: Path, table: Table, columns: Sequence[tuple[str, list[str], list[bool]]], outside: Mapping[Path, str]
+) -> None:
+    """Writes the report. All that comes from a run is escaped; the page can neither load nor run anything."""
+    logged = [[read_curves(run) for run in row.runs] for row in table.rows]
+    evaluations = sum(run.folder != run.home for run in table.runs)
+    counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.undefined = jinja2.StrictUndefined
+    page = environment.from_string(TEMPLATE.read_text()).render(
+        table=table,
+        columns=columns,
+        outside=outside,
+        lines=[Line.of(i) for i in range(len(table.rows))],
+        labels=[label(table, row) for row in table.rows],
+        drawn=[i for i, runs in enumerate(logged) if any(runs)],
+        curves=curves(logged, table.metrics),
+        counts=" and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count),
+        pictures=pictures,
+        files=files,
+        seeds=seeds,
+        few=len(table.runs) <= 12,
+    )
+    path.write_text(page)
+
+
+def label(table: Table, row: Row) -> str:
+    """A row in one line: its values, with the names of those that are not self-explanatory."""
+    words = zip(table.keys, row.values, strict=True)
+    spoken = ("experiment", "latent", "evaluation")
+    return ", ".join(show(v) if k in spoken else f"{k} = {show(v)}" for k, v in words if v is not None)
+
+
+def seeds(run: FinishedRun) -> str:
+    """The seed of a run, and further seeds that are not 0."""
+    return ", ".join(f"{key} {value}" for key, value in run.seeds.items() if key == "seed" or value != 0)
+
+
+def pictures(run: FinishedRun) -> list[tuple[str, str]]:
+    """Name and data URI of each picture of a run."""
+    files = sorted((run.folder / "images").glob("*.png"))
+    return [(f.stem, f"data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}") for f in files]
+
+
+def files(run: FinishedRun) -> dict[str, str]:
+    """Configuration and results of a run as text, by file name."""
+    paths = (RunDirectory(run.home).config, RunDirectory(run.folder).results)
+    return {path.name: path.read_text() for path in paths if path.is_file()}
+
+
+def curves(logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str]) -> str:
+    """Learning curves over epochs as an SVG: runs as thin lines, the mean of a row as a thick one. Empty where nothing
+    was logged.
+
+    logged: by row and run, the curve of each metric.
+    """
+    tails = dict.fromkeys(["nelbo", *map(short, metrics), "temperature"])
+    names = [name for tail in tails for name in (f"val/{tail}", f"train/{tail}", tail)]
+    shown = [name for name in names if varies([run[name] for row in logged for run in row if name in run])]
+    if not shown:
+        return ""
+    with rc_context(STYLE):
+        height = math.ceil(len(shown) / COLUMNS)
+        figure = Figure(figsize=(10, 2.4 * height), layout="constrained")
+        axes = figure.subplots(height, COLUMNS, squeeze=False).flatten()
+        for axis, name in zip(axes, shown, strict=False):
+            for i, row in enumerate(logged):
+                draw(axis, [run[name] for run in row if name in run], Line.of(i))
+            zoom(axis)
+            axis.set_title(name)
+        for axis in axes[len(shown) :]:
+            axis.set_axis_off()
+        for axis in axes[(height - 1) * COLUMNS : len(shown)]:
+            axis.set_xlabel("epoch")
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = buffer.getvalue()
+    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+
+
+def varies(runs: Sequence[Curve]) -> bool:
+    return len({value for run in runs for value in run.values()}) > 1
+
+
+def read_curves(run: FinishedRun) -> dict[str, Curve]:
+    """The training curves of a run by metric; empty for an evaluation."""
+    path = RunDirectory(run.folder).metrics
+    if not path.is_file() or not run.metrics.get("steps"):
+        return {}
+    epochs_per_step = run.metrics.get("epochs", 1) / run.metrics["steps"]
+    found: dict[str, Curve] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            for name, text in row.items():
+                if text and name not in ("step", "epoch") and not name.startswith("test/"):
+                    found.setdefault(name, {})[(int(row["step"]) + 1) * epochs_per_step] = float(text)
+    return found
+
+
+def draw(axis: Axes, runs: Sequence[Curve], line: Line) -> None:
+    """Draws runs as thin lines, and their mean, at epochs that all of them have, as a thick one."""
+    if not runs:
+        return
+    style: dict[str, Any] = {"color": line.colour, "linestyle": (0, line.dashes) if line.dashes else "solid"}
+    if len(runs) > 1:
+        for run in runs:
+            epochs = thinned(sorted(run))
+            axis.plot(epochs, [run[epoch] for epoch in epochs], lw=0.6, alpha=0.6, **style)
+    epochs = thinned(sorted(set.intersection(*map(set, runs))))
+    axis.plot(epochs, [mean(run[epoch] for run in runs) for epoch in epochs], lw=1.6, **style)
+
+
+def thinned(epochs: list[float]) -> list[float]:
+    return epochs[:: math.ceil(len(epochs) / POINTS) or 1]
+
+
+def zoom(axis: Axes) -> None:
+    """Excludes the first tenth of training from the vertical range where it would flatten the rest."""
+    points = np.concatenate([line.get_xydata() for line in axis.get_lines()])
+    points = points[np.isfinite(points[:, 1])]
+    late = points[points[:, 0] >= points[:, 0].max(initial=0) / 10, 1]
+    if len(late) and 0 < 2 * np.ptp(late) < np.ptp(points[:, 1]):
+        margin = 0.06 * np.ptp(late)
+        axis.set_ylim(late.min() - margin, late.max() + margin)

@@ -1,0 +1,78 @@
+"""The table of a summary as text: for the terminal, as Markdown and as CSV."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as TerminalTable
+from rich.text import Text
+
+from discrete_latents.summary.table import MISSING, Table, in_unit, show
+
+
+def columns(table: Table) -> list[tuple[str, list[str], list[bool]]]:
+    """Heading, texts and which are best, column by column: keys, number of runs, metrics and papers' results."""
+    plain = [False] * len(table.rows)
+    found = [(key, [show(row.values[i]) for row in table.rows], plain) for i, key in enumerate(table.keys)]
+    found.append(("runs", [row.count for row in table.rows], plain))
+    for name in table.metrics:
+        cells = [row.cells.get(name) for row in table.rows]
+        best = [cell is not None and cell.best for cell in cells]
+        found.append((table.heading(name), [table.text(name, row) for row in table.rows], best))
+        if name in table.published:
+            papers = [cell.published[0] if cell and cell.published else None for cell in cells]
+            found.append(("published", [MISSING if value is None else in_unit(name, value) for value in papers], plain))
+    return found
+
+
+def print_table(table: Table, console: Console) -> None:
+    lines = TerminalTable(title=table.title or None)
+    shown = columns(table)
+    for i, (heading, _, _) in enumerate(shown):
+        lines.add_column(Text(heading), justify="right" if i > len(table.keys) else "left", overflow="fold")
+    for row in range(len(table.rows)):
+        lines.add_row(*(Text(texts[row], "bold green" if best[row] else "") for _, texts, best in shown))
+    console.print(lines)
+
+
+def markdown(table: Table, outside: Mapping[Path, str]) -> str:
+    shown = columns(table)
+    lines = [
+        [escaped(heading) for heading, _, _ in shown],
+        [":--" if i <= len(table.keys) else "--:" for i in range(len(shown))],
+    ]
+    for row in range(len(table.rows)):
+        keys = [f"`{texts[row]}`".replace("|", "\\|") for _, texts, _ in shown[: len(table.keys)]]
+        numbers = [f"**{texts[row]}**" if best[row] else texts[row] for _, texts, best in shown[len(table.keys) :]]
+        lines.append(keys + numbers)
+    title = [escaped(table.title), ""] if table.title else []
+    remarks = [f"- {escaped(line)}" for line in [*table.notes, *left_out(outside)]]
+    return "\n".join([*title, *(f"| {' | '.join(line)} |" for line in lines), "", *remarks]).rstrip() + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text with Markdown's own characters escaped."""
+    return "".join(f"\\{character}" if character in "\\`*<>|[]" else character for character in text)
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Writes all digits; shares as shares, not in percent."""
+    headings = [*table.keys, "runs"]
+    columns = [[row.values[i] for row in table.rows] for i in range(len(table.keys))]
+    columns.append([len(row.runs) for row in table.rows])
+    for name in table.metrics:
+        cells = [row.cells.get(name) for row in table.rows]
+        headings += [name, f"{name} standard error", f"{name} runs"]
+        columns += [[cell and getattr(cell, part) for cell in cells] for part in ("mean", "error", "count")]
+        if name in table.published:
+            headings += [f"{name} published", f"{name} source"]
+            columns += [[cell and cell.published and cell.published[i] for cell in cells] for i in (0, 1)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([headings, *zip(*columns, strict=True)])
+
+
+def left_out(outside: Mapping[Path, str]) -> list[str]:
+    """The runs that do not count, with reasons."""
+    listed = [f"{folder}: {reason}" for folder, reason in outside.items()]
+    return [f"not in the table, {len(listed)}:", *listed] if listed else []
