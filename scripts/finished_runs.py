@@ -10,6 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.migration import renamed, upgraded
+
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
 """Settings that are always shown where they differ, in this order."""
@@ -120,8 +122,8 @@ def configuration(saved: Path) -> tuple[DictConfig, dict[str, str], list[str]]:
         return OmegaConf.create(), {}, []
     config, hydra = (OmegaConf.load(saved / name) for name in ("config.yaml", "hydra.yaml"))
     assert isinstance(config, DictConfig)
-    given = [word.lstrip("+~").partition("=")[0] for word in hydra.hydra.overrides.task]
-    return config, dict(hydra.hydra.runtime.choices), given
+    given = [renamed(word.lstrip("+~").partition("=")[0]) for word in hydra.hydra.overrides.task]
+    return upgraded(config), dict(hydra.hydra.runtime.choices), given
 
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:

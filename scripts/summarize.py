@@ -1,11 +1,11 @@
 """What runs add up to: one table of means and standard errors over seeds, and a report to open in a browser.
 
     python scripts/summarize.py logs/vae_digits/multiruns/STAMP
-    python scripts/summarize.py logs --by latent model.hidden --metrics nll accuracy --output results
+    python scripts/summarize.py logs --by latent model.network.hidden --metrics nll accuracy --output results
 
 Reads every results.json at or below the paths, evaluations as well, prints a table, and writes summary.csv, summary.md
 and summary.html (one file, nothing loaded from elsewhere) into the folder that the paths have in common. Runs are
-grouped by what they differ in, seeds apart, or by the keys named: of results.json, of the configuration (model.hidden),
+grouped by what they differ in, seeds apart, or by the keys named: of results.json, of the configuration (model.network.hidden),
 or its groups (model/network). Evaluations are never averaged with runs. Of runs with the same settings and seed the
 newest counts. What does not count (failed, unfinished, damaged, repeated) is listed. published.yaml beside this script
 holds what papers report.

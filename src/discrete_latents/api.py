@@ -9,10 +9,11 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
+from discrete_latents.config.migration import upgraded
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import checkpoint, read_weights
-from discrete_latents.training.build import make_model, without_unused_temperature
+from discrete_latents.training.build import make_model
 
 
 class Run:
@@ -109,7 +110,8 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
         raise UserError(f"{path} is not the directory of a run: its .hydra/config.yaml has no settings")
     if "model" not in config or "mean_image" not in weights:
         raise UserError(f"{path} is not the directory of a run: its settings or its weights are those of no model")
-    model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
+    config = upgraded(config)
+    model = make_model(config, list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # where an estimator that learns takes its shape
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     model.load_state_dict(weights)

@@ -43,7 +43,7 @@ def _environment() -> Iterator[None]:
 
 
 def search(folder: Path, *words: str) -> Search:
-    return read(["model.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
+    return read(["model.network.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
 
 
 # The space.
@@ -54,7 +54,7 @@ def test_a_space_may_be_nested_or_dotted_and_holds_ranges_whole_numbers_and_choi
         "optimizer": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "hold": {"low": 0.0, "high": 1.0, "step": 0.25}},
         "model.num_latents": {"low": 5, "high": 21, "step": 5},
         "latent": {"choices": ["rloo", "vimco"], "samples": {"low": 1, "high": 4}},
-        "model": {"hidden": {"choices": [[16], [32, 32], None]}},
+        "model": {"network": {"hidden": {"choices": [[16], [32, 32], None]}}},
     }
     assert distributions(space) == {
         "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
@@ -62,7 +62,7 @@ def test_a_space_may_be_nested_or_dotted_and_holds_ranges_whole_numbers_and_choi
         "model.num_latents": IntDistribution(5, 20, step=5),
         "latent": CategoricalDistribution(["rloo", "vimco"]),
         "latent.samples": IntDistribution(1, 4),
-        "model.hidden": CategoricalDistribution(["[16]", "[32,32]", "null"]),
+        "model.network.hidden": CategoricalDistribution(["[16]", "[32,32]", "null"]),
     }
 
 
@@ -103,7 +103,7 @@ def test_every_option_describes_a_search_that_can_start(option, tmp_path):
 
 
 def test_the_checkpoint_is_chosen_by_the_metric_of_the_search(tmp_path):
-    assert search(tmp_path).words == ["model.hidden=[8]", "model.num_latents=2"]
+    assert search(tmp_path).words == ["model.network.hidden=[8]", "model.num_latents=2"]
     other = search(tmp_path, "search.metric=val/code_usage", "search.direction=maximize").words[2:]
     assert other == ["callbacks.checkpoint.monitor=val/code_usage", "callbacks.checkpoint.mode=max"]
 
@@ -205,7 +205,7 @@ class Recorded:
 
 
 def trained(folder: Path, report: TrialReport, *words: str) -> dict:
-    small = ["model.hidden=[8]", "model.num_latents=2", "trainer.max_epochs=5", f"paths.output_dir='{folder}'"]
+    small = ["model.network.hidden=[8]", "model.num_latents=2", "trainer.max_epochs=5", f"paths.output_dir='{folder}'"]
     with configurations():
         config = compose("train", [*small, *words])
     return train(config, {"experiment": "any", "latent": "any"}, callbacks=[report], test=False)
@@ -271,7 +271,7 @@ def test_a_trial_that_is_interrupted_stops_as_by_ctrl_c(tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "words"),
     [
-        ("vae_digits", ["optimizer.lr=0.003", "latent=st_gumbel", "model.hidden=[16,8]"]),
+        ("vae_digits", ["optimizer.lr=0.003", "latent=st_gumbel", "model.network.hidden=[16,8]"]),
         ("sbn_digits", ["temperature=linear", "temperature.minimum=0.2", "model/network=linear", "model.layers=3"]),
         ("sbn_mnist_bernoulli", ["data=digits", "optimizer=sgd", "optimizer.algorithm.momentum=0.5", "latent=disarm"]),
         ("vae_digits", ["logger=[csv,tensorboard]", "trainer=gpu", "trainer.gradient_clip_val=null", "seed=3"]),

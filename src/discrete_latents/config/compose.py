@@ -1,15 +1,41 @@
 """The project's configurations: where they are, what they hold, and one composed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from discrete_latents.config.overrides import without_null
 
 PACKAGE = Path(__file__).parent.parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
 """Inside an installed wheel, or beside src in a checkout."""
+
+
+def chosen_names(choices: Mapping[str, Any]) -> dict[str, str]:
+    """The names that results give to a run's experiment and estimator, of the options that Hydra chose.
+
+    Without an experiment, it is "default"; several are joined.
+
+    >>> chosen_names({"experiment": None, "latent": "rloo"})
+    {'experiment': 'default', 'latent': 'rloo'}
+    """
+    experiment = choices.get("experiment")
+    several = isinstance(experiment, list | tuple | ListConfig)
+    return {
+        "experiment": "+".join(map(str, experiment)) if several else str(experiment or "default"),
+        "latent": str(choices.get("latent")),
+    }
+
+
+def experiment_name(*, _root_: DictConfig) -> str:
+    return chosen_names(_root_.hydra.runtime.choices)["experiment"]
+
+
+OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
+"""`${experiment_name:}` in the folders of runs, sweeps and searches."""
 
 
 def configurations() -> initialize_config_dir:
@@ -20,7 +46,7 @@ def configurations() -> initialize_config_dir:
 def composed(overrides: Sequence[str] = (), name: str = "train", **how: Any) -> DictConfig:
     """The configuration of a command line. how: further arguments of Hydra's `compose`."""
     with configurations():
-        return compose(name, list(overrides), **how)
+        return compose(name, without_null(overrides), **how)
 
 
 def group_options() -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 
 def key(word: str) -> str:
@@ -13,6 +14,15 @@ def argument(name: str) -> str | None:
     """The value of `name=value` on the command line."""
     values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
     return values[-1].strip("'\"") if values else None
+
+
+def without_null(words: Sequence[str]) -> list[str]:
+    """Overrides of which `experiment=null` is written as Hydra has it.
+
+    >>> without_null(["experiment=null", "seed=1"])
+    ['~experiment', 'seed=1']
+    """
+    return ["~experiment" if word == "experiment=null" else word for word in words]
 
 
 def multirun() -> bool:

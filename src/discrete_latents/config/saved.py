@@ -1,14 +1,19 @@
 """Saved configurations: what a run keeps in `.hydra`, and how a command starts from it."""
 
+import atexit
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from discrete_latents.config.compose import CONFIGS, dotted
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, quoted
 from discrete_latents.errors import fail
 
@@ -38,13 +43,27 @@ def saved_config(run: Path, output: Path) -> list[str]:
     """Makes Hydra start from a run's own saved configuration, write into `output`, and keep the saved files."""
     return [
         "--config-path",
-        str(run.absolute() / ".hydra"),
+        str(config_folder(run)),
         "--config-name",
         "config",
         f"hydra.run.dir={quoted(output.absolute())}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
+
+
+def config_folder(run: Path) -> Path:
+    """Where a run's configuration is, as this version has it: in the run, or, where an earlier version wrote it, in a
+    folder that lasts as long as this process."""
+    saved = run.absolute() / ".hydra"
+    config: Any = OmegaConf.load(saved / "config.yaml")
+    current = upgraded(config)
+    if current is config:
+        return saved
+    folder = Path(mkdtemp(prefix="discrete_latents_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    OmegaConf.save(current, folder / "config.yaml")
+    return folder
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
@@ -57,4 +76,5 @@ def saved_settings() -> set[str]:
     run = argument("run") or argument("evaluation.run") or argument("resume")
     if not run or not (saved := Path(run) / ".hydra" / "config.yaml").is_file():
         return set()
-    return set(dotted(OmegaConf.to_container(OmegaConf.load(saved))))
+    config: Any = OmegaConf.load(saved)
+    return set(dotted(OmegaConf.to_container(upgraded(config))))

@@ -16,9 +16,9 @@ from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
 from discrete_latents.config import instantiate
-from discrete_latents.config.compose import configurations, dotted
+from discrete_latents.config.compose import chosen_names, configurations, dotted
 from discrete_latents.config.composition_errors import composition_mistake
-from discrete_latents.config.overrides import key, quoted
+from discrete_latents.config.overrides import key, quoted, without_null
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.search.space import distributions, literal
 from discrete_latents.training import build, validate
@@ -52,13 +52,14 @@ class Search:
 
 def read(words: Sequence[str]) -> Search:
     """The search of a command line. Raises UserError for one that cannot work, down to building the experiment."""
+    words = without_null(words)
     with configurations():
-        config = composed(lambda: compose("search", list(words), return_hydra_config=True))
+        config = composed(lambda: compose("search", words, return_hydra_config=True))
         settings = composed(lambda: OmegaConf.create(OmegaConf.to_container(config.search, resolve=True)))
         check(settings)
         search = Search(
             words=[word for word in words if key(word).split(".")[0] != "search"],
-            experiment=config.hydra.runtime.choices.experiment,
+            experiment=chosen_names(config.hydra.runtime.choices)["experiment"],
             space=distributions(OmegaConf.to_container(settings.space)),  # type: ignore[arg-type]
             settings=settings,
         )
@@ -93,6 +94,7 @@ def check_space(search: Search, settings: set[str]) -> None:
     search.sampler(0)
     search.pruner()
     first: dict[str, Any] = {}
+    chosen: dict[str, Sequence[Any]] = {}
     for name in search.space.keys() & {key(word) for word in search.words}:
         raise UserError(f"search.space: {name} cannot be varied and set as well")
     for name, distribution in search.space.items():
@@ -101,16 +103,14 @@ def check_space(search: Search, settings: set[str]) -> None:
         for choice in choices if options else ():
             if choice not in options:
                 raise UserError(f"search.space: {name} = {choice} is not an option: {suggest(str(choice), options)}")
+        chosen |= {name: choices} if options else {}
         first[name] = choices[0] if choices else distribution.low  # type: ignore[attr-defined]
-    try:
-        config = composed(lambda: compose("train", search.overrides(first)), settings)
-    except UserError as error:
-        raise UserError(f"search.space: {error}") from error
-    used = build.without_unused_temperature(config).temperature
-    for name in search.space:
-        group, _, setting = name.partition(".")
-        if group == "temperature" and setting and setting not in used:
-            raise UserError(f"search.space: {name} is not used by {used._target_.split('.')[-1]}")
+    others = [first | {name: option} for name, options in chosen.items() for option in options[1:]]
+    for values in [first, *others]:  # what one option has, such as temperature.rate, another may not
+        try:
+            composed(lambda values=values: compose("train", search.overrides(values)), settings)
+        except UserError as error:
+            raise UserError(f"search.space: {error}") from error
 
 
 def rehearse(config: DictConfig, metric: str) -> None:
@@ -119,7 +119,7 @@ def rehearse(config: DictConfig, metric: str) -> None:
         raise UserError(f"resume = {config.resume} goes on with one run; a search goes on by the same command")
     validate.check(config)
     data = build.build_data(config)
-    model = build.build_model(build.without_unused_temperature(config), data)
+    model = build.build_model(config, data)
     trainer = build.build_trainer(config, checkpoints=False)
     if trainer.num_devices * trainer.num_nodes > 1:
         raise UserError(

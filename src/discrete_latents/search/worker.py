@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from optuna import Study
 from optuna.trial import Trial, TrialState
 
-from discrete_latents.config.compose import configurations
+from discrete_latents.config.compose import chosen_names, configurations
 from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError
 from discrete_latents.runs.results import write_json
@@ -53,7 +53,8 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
 
     def train(config: DictConfig) -> Exception | None:
         try:  # here, since Hydra would add lines of its own
-            results = train_run(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
+            names = chosen_names(HydraConfig.get().runtime.choices)
+            results = train_run(config, names, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
             write_json(folder / "results.json", results | {"metrics": report.metrics, "status": status})
         except Exception as error:

@@ -17,6 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from discrete_latents.config.compose import chosen_names
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import quoted
 from discrete_latents.config.saved import saved_config
 from discrete_latents.errors import UserError
@@ -79,7 +81,7 @@ def prepared(folder: Path, config: DictConfig, hydra: DictConfig) -> DictConfig:
     which is then saved."""
     saved = folder / ".hydra"
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        config = OmegaConf.load(saved / "config.yaml")  # type: ignore[assignment]
+        config = upgraded(OmegaConf.load(saved / "config.yaml"))  # type: ignore[arg-type]
         config.resume = str(folder)
         (folder / "results.json").unlink(missing_ok=True)
     elif is_first():
@@ -102,8 +104,7 @@ def prepared(folder: Path, config: DictConfig, hydra: DictConfig) -> DictConfig:
 def failed(folder: Path, config: DictConfig, hydra: DictConfig, message: str) -> None:
     """Writes down why a job failed."""
     print(f"job {hydra.job.num} failed: {message}", flush=True)
-    choices = hydra.runtime.choices
-    about = {"experiment": choices.get("experiment"), "latent": choices.get("latent"), "seed": config.get("seed")}
+    about = {**chosen_names(hydra.runtime.choices), "seed": config.get("seed")}
     write_json(folder / "results.json", about | {"status": "failed", "error": message})
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.results_table import show_sweep
@@ -101,8 +102,8 @@ def started(folder: Path) -> dict[int, tuple[Path, list[str]]]:
 
 
 def texts(words: ListConfig) -> list[str]:
-    """Overrides as they were given, whatever ${…} they hold."""
-    return OmegaConf.to_container(words, resolve=False)  # type: ignore[return-value]
+    """Overrides as they were given, whatever ${…} they hold; settings by the names that they have now."""
+    return [renamed(word) for word in OmegaConf.to_container(words, resolve=False)]  # type: ignore[arg-type]
 
 
 def own(words: Sequence[str]) -> list[str]:

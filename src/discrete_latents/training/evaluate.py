@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from discrete_latents.errors import UserError
 from discrete_latents.runs.checkpoints import checkpoint, load_weights
 from discrete_latents.runs.results import describe, write_json
-from discrete_latents.training.build import build_data, build_model, build_trainer, without_unused_temperature
+from discrete_latents.training.build import build_data, build_model, build_trainer
 from discrete_latents.training.shutdown import ending
 from discrete_latents.training.validate import check, check_batches
 
@@ -19,7 +19,6 @@ def evaluate(config: DictConfig, run: Path, ckpt: str, split: str, names: Mappin
     """Evaluates a checkpoint of a run, rebuilt from the run's saved configuration, and writes results.json and
     pictures into `paths.output_dir`. Raises UserError for a checkpoint that is missing or another model's."""
     check(config)
-    config = without_unused_temperature(config)
     path = checkpoint(run, ckpt)
     if split not in ("val", "test"):
         raise UserError(f"split must be val or test, got {split!r}")

@@ -23,8 +23,6 @@ from discrete_latents.training.build import (
     build_data,
     build_model,
     build_trainer,
-    warn_of_unused,
-    without_unused_temperature,
 )
 from discrete_latents.training.nonfinite import FiniteCheck, account
 from discrete_latents.training.shutdown import ending
@@ -42,7 +40,6 @@ def train(
     """
     started = time.perf_counter()
     check(config)
-    given, config = config, without_unused_temperature(config)
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
@@ -59,7 +56,6 @@ def train(
             load_weights(best, copy.deepcopy(model))
     trainer = build_trainer(config)
     check_batches(trainer, data)
-    warn_of_unused(given, config)
     trainer.callbacks.extend([FiniteCheck(), *callbacks])  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # before any are shared out
     output.mkdir(parents=True, exist_ok=True)
