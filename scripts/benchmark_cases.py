@@ -23,7 +23,8 @@ class Case:
         words = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
         words += [f"trainer={TRAINERS[self.device]}"]
         if self.model != "structured":
-            words += [f"model.network.hidden={list(self.encoder)}", f"model.network.decoder_hidden={list(self.decoder)}"]
+            words += [f"model.network.hidden={list(self.encoder)}"]
+            words += [f"model.network.decoder_hidden={list(self.decoder)}"]
         return words
 
 

@@ -105,8 +105,17 @@ MISTAKES = [
     ),
     case("model.network.hidden=[0]", "model.network.hidden must be a list of whole numbers of at least 1", "[0]"),
     case("model.network.hidden=200", "model.network.hidden must be a list of whole numbers of at least 1", "200"),
-    case("model.network.decoder_hidden=[-1]", "model.network.decoder_hidden must be a list of whole numbers of at least 1", "[-1]"),
-    case("model/network=cnn model.network.hidden=[8,8,8,8]", "model.network.hidden = [8, 8, 8, 8]", "halved 4 times", "8×8"),
+    case(
+        "model.network.decoder_hidden=[-1]",
+        "model.network.decoder_hidden must be a list of whole numbers of at least 1",
+        "[-1]",
+    ),
+    case(
+        "model/network=cnn model.network.hidden=[8,8,8,8]",
+        "model.network.hidden = [8, 8, 8, 8]",
+        "halved 4 times",
+        "8×8",
+    ),
     case(
         "model.network.activation=Foo",
         "model.network.activation must be the name of an activation",

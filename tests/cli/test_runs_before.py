@@ -214,7 +214,7 @@ def test_a_model_of_ones_own_may_have_the_former_name():
     from discrete_latents.config.compose import composed
 
     config = composed(["+model.hidden=[8]", "paths.output_dir=."])
-    with pytest.raises(UserError, match="model.hidden is not a setting"):
+    with pytest.raises(UserError, match=r"^model\.hidden is not a setting"):
         check(config)
     config.model._target_ = "my_package.MyModel"
     check(config)

@@ -134,7 +134,8 @@ def test_each_trial_is_a_run_that_saw_no_test_image(searched):
         results = yaml.safe_load((folder / "results.json").read_text())
         if trial.state == TrialState.FAIL:
             assert trial.params["model.network.hidden"] == "[0]"
-            assert "model.network.hidden must be a list of whole numbers" in trial.user_attrs["error"] == results["error"]
+            assert trial.user_attrs["error"] == results["error"]
+            assert "model.network.hidden must be a list of whole numbers" in results["error"]
             assert f"trial {trial.number}: failed: model.network.hidden must be" in searched.outcome.out
             continue
         config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())

@@ -20,9 +20,8 @@ GROUPS = {group: options for group, options in group_options().items() if group.
 INNER = {group: [other.rpartition("/")[2] for other in GROUPS if other.startswith(f"{group}/")] for group in GROUPS}
 """The groups inside a group's node, which are chosen by themselves."""
 
-EXPERIMENTS = ["null"] + sorted(
-    str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in (CONFIGS / "experiment").rglob("*.yaml")
-)
+FILES = sorted((CONFIGS / "experiment").rglob("*.yaml"))
+EXPERIMENTS = ["null", *(str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in FILES)]
 
 SHARED = {
     "data": {"augmentation", "batch_size", "binarization", "labelled", "labelled_batch_size"},

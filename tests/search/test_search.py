@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from discrete_latents.search.experiment import as_experiment
     from discrete_latents.search.settings import Search, read
     from discrete_latents.search.space import distributions
-    from discrete_latents.search.study import fail_dead, next_trial, open_study, release
+    from discrete_latents.search.study import fail_dead, next_trial, open_study, release, tried
     from discrete_latents.search.trial_report import TrialReport
     from discrete_latents.training.train import train
 
@@ -185,6 +185,32 @@ def test_a_folder_with_another_search_is_refused_and_says_what_differs(tmp_path)
         open_study(search(tmp_path, "trainer.max_epochs=4"))
     with pytest.raises(UserError, match=r"another search: search.space.optimizer.lr=.*low=0.0003.* has .*low=0.001"):
         open_study(search(tmp_path, "trainer.max_epochs=3", "search.space.optimizer.lr.low=0.001"))
+
+
+def test_a_study_of_before_goes_on_under_the_names_that_settings_have_now(tmp_path):
+    study = open_study(search(tmp_path))
+    words = study.user_attrs["search"]
+    study.set_user_attr("search", [word.replace("model.network.hidden", "model.hidden") for word in words])
+    assert "model.hidden=[8]" in study.user_attrs["search"]
+    assert open_study(search(tmp_path)).user_attrs["search"] == words
+
+
+def test_what_a_trial_of_before_varied_has_the_names_of_now():
+    widths = CategoricalDistribution(["[8]", "[16]"])
+    trial = optuna.create_trial(params={"model.hidden": "[8]"}, distributions={"model.hidden": widths}, value=1.0)
+    assert tried(trial) == {"model.network.hidden": "[8]"}
+
+
+@pytest.mark.parametrize("words", [["experiment=null"], ["~experiment"]], ids=str)
+def test_a_search_without_an_experiment(words, tmp_path):
+    described = search(tmp_path, *words)
+    assert described.experiment == "default"
+    assert "~experiment" in described.words
+
+
+def test_an_option_that_lacks_what_is_varied_beside_it_is_said_before_any_trial(tmp_path):
+    with pytest.raises(UserError, match=r"search\.space: temperature\.rate is not a setting"):
+        search(tmp_path, "+search.space.temperature.choices=[exponential,cosine]")
 
 
 # A trial's run.

@@ -6,7 +6,7 @@ Light to import: whoever reads old runs needs neither torch nor Lightning for it
 import inspect
 import re
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,7 +42,7 @@ def with_moved_targets(config: DictConfig) -> DictConfig:
     """The configuration with every `_target_` where it is now; the same object where none has moved."""
     before = OmegaConf.to_container(config, resolve=False)
     after = moved(before)
-    return config if after == before else OmegaConf.create(after)
+    return config if after == before else cast(DictConfig, OmegaConf.create(after))
 
 
 def moved(node: Any) -> Any:
@@ -64,7 +64,7 @@ def upgraded(config: DictConfig) -> DictConfig:
     settings: Any = OmegaConf.to_container(config, resolve=False)
     model = settings.get("model") if isinstance(settings, dict) else None
     network = model.get("network") if isinstance(model, dict) else None
-    if not (isinstance(network, dict) and network.get("_partial_") and "hidden" in model):
+    if not (isinstance(model, dict) and isinstance(network, dict) and "hidden" in model and network.get("_partial_")):
         return config
     widths = {name: model.pop(name) for name in ("hidden", "decoder_hidden") if name in model}
     del network["_partial_"]

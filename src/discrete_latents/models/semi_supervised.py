@@ -29,9 +29,10 @@ class SemiSupervised(LatentModel):
     training batch holds its labelled images first, `labelled_batch_size` of them; the others' labels are not
     looked at. What is reported as nelbo and nll is the marginal bound, y not observed.
 
-    num_classes: of y. num_styles: the size of z. alpha: α. network: of both encoders and of the decoder. classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels.
-    warmup: how many optimiser steps of classification alone come first, so that the unlabelled bound starts from
-    classes that mean something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
+    num_classes: of y. num_styles: the size of z. alpha: α. network: of both encoders and of the decoder.
+    classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels. warmup: how many
+    optimiser steps of classification alone come first, so that the unlabelled bound starts from classes that mean
+    something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
     warmup, or a dropout outside [0, 1).
     """
 
