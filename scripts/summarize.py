@@ -6,9 +6,9 @@
 Reads every results.json at or below the paths, evaluations as well, prints a table, and writes summary.csv, summary.md
 and summary.html (one file, nothing loaded from elsewhere) into the folder that the paths have in common. Runs are
 grouped by what they differ in, seeds apart, or by the keys named: of results.json, of the configuration
-(model.network.hidden), or its groups (model/network). Evaluations are never averaged with runs. Of runs with the same settings and seed the
-newest counts. What does not count (failed, unfinished, damaged, repeated) is listed. published.yaml beside this script
-holds what papers report.
+(model.network.hidden), or its groups (model/network). Evaluations are never averaged with runs. Of runs with the same
+settings and seed the newest counts. What does not count (failed, unfinished, damaged, repeated) is listed.
+published.yaml beside this script holds what papers report.
 """
 
 import argparse
