@@ -23,7 +23,7 @@ ORDERS = {
         checkpoint code_histogram distance_to_exact gradient_statistics pictures progress_bar temperature_schedule
         throughput
     """,
-    "config": "command_parser overrides compose type_hints < instantiate saved < composition_errors",
+    "config": "command_parser overrides migration type_hints < compose instantiate < saved < composition_errors",
     "data": "augmentation batches binarization sources < datamodule",
     "latent": """
         layout temperature < distributions sampler < estimator < evaluation exact < gradients
@@ -49,7 +49,13 @@ ORDERS = {
     "training": "validate shutdown nonfinite < build < train evaluate",
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
-beside it; a new one is given its place here. A package's `__init__` stands above all of them."""
+beside it. A package's `__init__` and `__main__` stand above all of them."""
+
+OPTIONS = {
+    *("callbacks", "data", "latent.pathwise", "latent.score_function", "likelihoods", "loggers", "models", "networks"),
+    "optimization",
+}
+"""Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
 ROOT = {"__init__", "api", "cli", "checks", "errors", "atomic_write", "process", "lightning_internals"}
 """Modules outside the rooms."""
@@ -91,7 +97,10 @@ def graph(trees: Mapping[str, ast.AST]) -> dict[str, set[str]]:
 def levels(package: str) -> dict[str, int]:
     """How high each module or package in a package stands."""
     rows = ORDERS[package].split("<")
-    return {name: height for height, row in enumerate(rows) for name in row.split()}
+    named = {name: height for height, row in enumerate(rows) for name in row.split()}
+    own = {name.removeprefix(f"{package}.") for name in map(dotted, NAMES) if name.startswith(f"{package}.")}
+    added = {name: len(rows) for name in own - named.keys() if package in OPTIONS and "." not in name}
+    return named | added | {"__main__": len(rows) + 1}
 
 
 def upward(imports: Mapping[str, set[str]]) -> list[str]:

@@ -26,7 +26,10 @@ class Case:
         overrides = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
         overrides += [f"trainer={TRAINERS[self.device]}"]
         if self.model != "structured":
-            overrides += [f"model.hidden={list(self.encoder)}", f"model.decoder_hidden={list(self.decoder)}"]
+            overrides += [
+                f"model.network.hidden={list(self.encoder)}",
+                f"model.network.decoder_hidden={list(self.decoder)}",
+            ]
         return overrides
 
 

@@ -53,7 +53,8 @@ def train(config: DictConfig, arguments: Namespace) -> Iterator[tuple[str, Laten
     """Trains a new model on the exact bound. Yields its label, the model and its data at each of the epochs."""
     config = config.copy()
     config.seed = arguments.seed
-    config.model.update(num_latents=arguments.latents, num_classes=arguments.classes, hidden=arguments.hidden)
+    config.model.update(num_latents=arguments.latents, num_classes=arguments.classes)
+    config.model.network.hidden = arguments.hidden
     data = build_data(config)
     model = build_model(config, data)
     optimizer = model.optimization.optimizer(model.parameters())

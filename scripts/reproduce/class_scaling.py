@@ -32,8 +32,7 @@ class UnlabelledStep:
         self.model = SemiSupervised(
             image_shape=IMAGE,
             num_classes=num_classes,
-            network=MLP,
-            hidden=[512, 256],
+            network=MLP([512, 256]),
             estimator=estimator,
             likelihood=Bernoulli(),
             optimization=Optimization(torch.optim.Adam),

@@ -7,11 +7,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from discrete_latents.config.migration import upgraded
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import read_weights
 from discrete_latents.runs.directory import RunDirectory
-from discrete_latents.training.build import make_model, without_unused_temperature
+from discrete_latents.training.build import make_model
 
 
 class Run:
@@ -100,10 +101,10 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
     """
     run = RunDirectory(path)
     weights = read_weights(run.checkpoint(ckpt))
-    config = run.read_config()
+    config = upgraded(run.read_config())
     if "mean_image" not in weights:
         raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
-    model = make_model(without_unused_temperature(config), list(weights["mean_image"].shape))
+    model = make_model(config, list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     model.load_state_dict(weights)

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
-from discrete_latents.config.overrides import argument, multirun, quoted
+from discrete_latents.config.overrides import argument, multirun, quoted, without_null
 from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import prepare_process
@@ -37,6 +37,7 @@ show_once = rank_zero_only(show)
 
 def train_main() -> None:
     """`python train.py`, `discrete-latents-train`."""
+    sys.argv[1:] = without_null(sys.argv[1:])
     run, folder = argument("resume"), argument("hydra.run.dir")
     unfinished, sweep_folder = argument("sweep.resume"), argument("hydra.sweep.dir")
     try:
@@ -83,7 +84,7 @@ def train_once(config: DictConfig) -> None:
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
     choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
-    results = train(config, choices)
+    results = train(config, chosen_names(choices))
     show_once(results, RunDirectory(config.paths.output_dir))
 
 
@@ -92,7 +93,7 @@ def eval_task(config: DictConfig) -> None:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
     chosen = config.evaluation
     run = Path(chosen.run)
-    results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, saved_choices(run))
+    results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, chosen_names(saved_choices(run)))
     show_once(results, RunDirectory(config.paths.output_dir))
 
 

@@ -71,7 +71,7 @@ def fit(splits, folder: Path, interruption, every_n_steps=None, steps_per_loop=5
     optimization = Optimization(torch.optim.Adam, lr=0.1, hold=hold)
     estimator = GumbelSoftmax(Exponential(rate=0.05))
     model = CategoricalVAE(
-        data.image_shape, 3, 4, MLP, [8], estimator=estimator, likelihood=Bernoulli(), optimization=optimization
+        data.image_shape, 3, 4, MLP([8]), estimator=estimator, likelihood=Bernoulli(), optimization=optimization
     )
     trainer = pl.Trainer(
         accelerator="cpu",

@@ -63,7 +63,7 @@ MISTAKES = [
     ),
     # The grammar.
     case("seed", "seed"),
-    case("model.hidden=[1,2", "[1,2"),
+    case("model.network.hidden=[1,2", "[1,2"),
     case("seed=1,2", "seed=1,2", "--multirun"),
     # Temperatures.
     case("temperature.start=0", "temperature.start must be a number greater than 0, got 0"),
@@ -103,10 +103,19 @@ MISTAKES = [
         "model.eval_chunk=0",
         "model.eval_chunk must be a whole number of at least 1, got 0",
     ),
-    case("model.hidden=[0]", "model.hidden must be a list of whole numbers of at least 1", "[0]"),
-    case("model.hidden=200", "model.hidden must be a list of whole numbers of at least 1", "200"),
-    case("model.decoder_hidden=[-1]", "model.decoder_hidden must be a list of whole numbers of at least 1", "[-1]"),
-    case("model/network=cnn model.hidden=[8,8,8,8]", "model.hidden = [8, 8, 8, 8]", "halved 4 times", "8×8"),
+    case("model.network.hidden=[0]", "model.network.hidden must be a list of whole numbers of at least 1", "[0]"),
+    case("model.network.hidden=200", "model.network.hidden must be a list of whole numbers of at least 1", "200"),
+    case(
+        "model.network.decoder_hidden=[-1]",
+        "model.network.decoder_hidden must be a list of whole numbers of at least 1",
+        "[-1]",
+    ),
+    case(
+        "model/network=cnn model.network.hidden=[8,8,8,8]",
+        "model.network.hidden = [8, 8, 8, 8]",
+        "halved 4 times",
+        "8×8",
+    ),
     case(
         "model.network.activation=Foo",
         "model.network.activation must be the name of an activation",

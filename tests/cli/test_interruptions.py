@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists 
 MODELS = {
     "vae_digits": SMALL,
     "sbn_digits": ["model.num_latents=3", "model.num_classes=4", *SMALL[3:]],
-    "ssl_digits": ["model.hidden=[16]", "model.num_styles=4", *SMALL[3:]],
+    "ssl_digits": ["model.network.hidden=[16]", "model.num_styles=4", *SMALL[3:]],
 }
 """Small models by their experiment."""
 

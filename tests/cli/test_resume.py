@@ -183,7 +183,7 @@ def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
         ("~latent", "latent"),
         ("temperature=constant", "temperature = constant"),
         ("data=mnist", "data = mnist"),
-        ("model.hidden=[8]", "another"),
+        ("model.network.hidden=[8]", "another"),
         ("model.num_latents=5", "another"),
         ("trainer.max_epoch=4", "did you mean trainer.max_epochs"),
         ("trainer.max_epochs=abc", "trainer.max_epochs must be a whole number"),

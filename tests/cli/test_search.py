@@ -17,13 +17,13 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from discrete_latents import cli
-from discrete_latents.search.command import main
+from discrete_latents.search.command import search_main
 from tests.cli.conftest import Outcome, shell
 from tests.cli.test_errors import case
 
 COMMAND = [sys.executable, "-m", "discrete_latents.search"]
 
-TINY = ["model.num_latents=3", "model.num_classes=4", "model.hidden=[16]"]
+TINY = ["model.num_latents=3", "model.num_classes=4", "model.network.hidden=[16]"]
 
 
 def search(*words: str, cwd: Path, **variables: str) -> Outcome:
@@ -63,7 +63,7 @@ def validations(run: Path) -> list[float]:
         case("+search.space.optimizer.lrr.choices=[1]", "search.space: optimizer.lrr is not a setting", "optimizer.lr"),
         case("+search.space.latent.choices=[exat]", "search.space: latent = exat is not an option", "exact"),
         case("optimizer.lr=0.1", "search.space: optimizer.lr cannot be varied and set as well"),
-        case("temperature=cosine", "search.space: temperature.rate is not used by Cosine"),
+        case("temperature=cosine", "search.space: temperature.rate is not a setting"),
         case("+search.sampler.foo=1", "search.sampler", "unexpected keyword argument 'foo'"),
         case("search.pruner._target_=optuna.pruners.Foo", "search.pruner", "optuna.pruners.Foo"),
         case("data.batch_size=0", "data.batch_size must be a whole number of at least 1, got 0"),
@@ -74,7 +74,7 @@ def validations(run: Path) -> list[float]:
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(line, said, command, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "search_main", main, raising=False)
+    monkeypatch.setattr(cli, "search_main", search_main, raising=False)
     outcome = command("search", *shlex.split(line))
     errors = [line for line in outcome.err.splitlines() if not line.startswith("not used by")]
     assert outcome.code == 1
@@ -112,7 +112,7 @@ class Searched:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     cwd = tmp_path_factory.mktemp("elsewhere")
-    space = ["+search.space.model.hidden.choices=[[16],[8,8],[0]]", "search.sampler.n_startup_trials=8"]
+    space = ["+search.space.model.network.hidden.choices=[[16],[8,8],[0]]", "search.sampler.n_startup_trials=8"]
     words = [*TINY[:2], "trainer.max_epochs=12", *space]
     outcome = search(*words, "search.trials=8", "search.workers=2", cwd=cwd)
     assert outcome.code == 0, outcome.err
@@ -136,13 +136,14 @@ def test_each_trial_is_a_run_that_saw_no_test_image(searched):
         folder = searched.folder / str(trial.number)
         results = yaml.safe_load((folder / "results.json").read_text())
         if trial.state == TrialState.FAIL:
-            assert trial.params["model.hidden"] == "[0]"
-            assert "model.hidden must be a list of whole numbers" in trial.user_attrs["error"] == results["error"]
-            assert f"trial {trial.number}: failed: model.hidden must be" in searched.outcome.out
+            assert trial.params["model.network.hidden"] == "[0]"
+            assert trial.user_attrs["error"] == results["error"]
+            assert "model.network.hidden must be a list of whole numbers" in results["error"]
+            assert f"trial {trial.number}: failed: model.network.hidden must be" in searched.outcome.out
             continue
         config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
         assert config["optimizer"]["lr"] == trial.params["optimizer.lr"]
-        assert str(config["model"]["hidden"]).replace(" ", "") == trial.params["model.hidden"]
+        assert str(config["model"]["network"]["hidden"]).replace(" ", "") == trial.params["model.network.hidden"]
         assert trial.value == pytest.approx(
             min(validations(folder)) if trial.state == TrialState.COMPLETE else trial.value
         )

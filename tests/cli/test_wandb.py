@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from discrete_latents.loggers.wandb_run import WandbRun
-from discrete_latents.training.build import make_model, without_unused_temperature
+from discrete_latents.training.build import make_model
 from tests.cli.conftest import ROOT, SMALL, shell
 from tests.cli.test_loggers import METRICS, PICTURES
 
@@ -106,7 +106,7 @@ def test_it_has_the_whole_configuration_resolved(summary, jobs):
     assert config["seed"] == 0
     assert (config["experiment"], config["latent_name"]) == ("vae_digits", "gumbel_softmax")
     assert config["model"]["num_latents"] == 3
-    assert config["model"]["hidden"] == [16]
+    assert config["model"]["network"]["hidden"] == [16]
     assert config["latent"]["_target_"] == "discrete_latents.latent.GumbelSoftmax"
     assert config["latent"]["temperature"] == config["temperature"]
     assert config["paths"]["output_dir"] == str(jobs[0])
@@ -305,7 +305,7 @@ def test_every_value_of_a_sweep_makes_a_model(path):
         words = overrides(config, {name: each[index % len(each)] for name, each in everything.items()})
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             run = compose("train", words)
-        make_model(without_unused_temperature(run), (1, 28, 28))
+        make_model(run, (1, 28, 28))
         assert config["metric"]["name"] == run.callbacks.checkpoint.monitor
         assert config["metric"]["goal"] == f"{run.callbacks.checkpoint.mode}imize"
 

@@ -13,7 +13,7 @@ SETTINGS = [
     "optimizer.lr",
     "model.num_latents",
     "model.num_classes",
-    "model.hidden",
+    "model.network.hidden",
     "trainer.max_epochs",
 ]
 
@@ -24,7 +24,7 @@ SETTINGS = [
         ("lr", SETTINGS, "did you mean optimizer.lr?"),
         ("num_latents", SETTINGS, "did you mean model.num_latents?"),
         ("model.num_latent", SETTINGS, "did you mean model.num_latents or model.num_classes?"),
-        ("modl.hidden", SETTINGS, "did you mean model.hidden?"),
+        ("modl.hidden", SETTINGS, "did you mean model.network.hidden?"),
         ("seed", SETTINGS, "did you mean data.seed or seed?"),
         ("gumble", ["gumbel_softmax", "concrete", "gumbel"], "did you mean gumbel?"),
         ("xyz", ["b", "a"], "known: a, b"),
@@ -102,6 +102,6 @@ def test_any_other_report_is_put_on_one_line(message):
 
 
 def test_a_grammar_error_stays_readable(report):
-    line = composition_error(report("model.hidden=[1,2"), [])
+    line = composition_error(report("model.network.hidden=[1,2"), [])
     assert "[1,2" in line
     assert "\n" not in line

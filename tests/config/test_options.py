@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)  # OmegaConf's DictConfig
     from discrete_latents.errors import UserError
     from discrete_latents.models import LatentModel
-    from discrete_latents.training.build import make_model, without_unused_temperature
+    from discrete_latents.training.build import make_model
     from discrete_latents.training.train import train
     from tests.helpers.problems import traits
 
@@ -168,7 +168,7 @@ def test_every_estimator_trains_every_model(latent, model, tmp_path):
 @pytest.mark.parametrize("temperature", GROUPS["temperature"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_temperature_goes_with_every_experiment(experiment, temperature):
-    config = without_unused_temperature(composed(f"experiment={experiment}", f"temperature={temperature}"))
+    config = composed(f"experiment={experiment}", f"temperature={temperature}")
     assert isinstance(make_model(config, (1, 28, 28)), LatentModel)
 
 

@@ -30,7 +30,7 @@ def make_model(estimator: Estimator) -> CategoricalVAE:
         image_shape=(1, 8, 8),
         num_latents=2,
         num_classes=3,
-        network=MLP,
+        network=MLP([]),
         estimator=estimator,
         likelihood=Bernoulli(),
         optimization=Optimization(torch.optim.Adam, lr=1e-2),

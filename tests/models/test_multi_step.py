@@ -62,8 +62,7 @@ def fit(splits, steps_per_loop, callbacks=(), path=None, resume=None, **settings
         data.image_shape,
         num_latents=3,
         num_classes=4,
-        network=MLP,
-        hidden=[10],
+        network=MLP([10]),
         estimator=GumbelSoftmax(Exponential(rate=0.05)),
         likelihood=Bernoulli(),
         optimization=Optimization(torch.optim.Adam, lr=1e-2, hold=0.5),
@@ -163,7 +162,7 @@ def test_batches_of_another_loader_are_a_turn_each(splits):
     batches = list(zip(images.split(10), splits.train.labels[:50].split(10), strict=True))
     loader = torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
     model = CategoricalVAE(
-        tuple(images.shape[1:]), 2, 3, MLP, estimator=GumbelSoftmax(), likelihood=Bernoulli(),
+        tuple(images.shape[1:]), 2, 3, MLP([]), estimator=GumbelSoftmax(), likelihood=Bernoulli(),
         optimization=Optimization(torch.optim.Adam, lr=1e-2),
     )  # fmt: skip
     trainer = pl.Trainer(

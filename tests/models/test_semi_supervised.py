@@ -19,7 +19,7 @@ K, D, SHAPE = 4, 3, (1, 4, 4)
 
 
 def make_model(**settings) -> SemiSupervised:
-    settings = {"network": MLP, "hidden": [16], "estimator": Exact(), "labelled_batch_size": 4} | settings
+    settings = {"network": MLP([16]), "estimator": Exact(), "labelled_batch_size": 4} | settings
     model = SemiSupervised(
         image_shape=SHAPE,
         num_classes=K,
@@ -117,7 +117,7 @@ def test_the_loss_is_the_sum_of_its_three_parts(batch):
 @pytest.mark.parametrize("network", [MLP, CNN])
 @pytest.mark.parametrize("estimator", [Exact(), GumbelSoftmax(1.0), STGumbel(1.0)])
 def test_every_network_is_trained(network, estimator, batch):
-    model = make_model(network=network, hidden=[8], estimator=estimator)
+    model = make_model(network=network([8]), estimator=estimator)
     model.training_loss(batch)[0].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.abs().sum() > 0, name

@@ -16,7 +16,11 @@ SHAPE = (1, 4, 6)
 def make_model(**settings) -> StructuredPrediction:
     settings = {"num_latents": 3, "num_classes": 4, "layers": 2, "estimator": GumbelSoftmax(1.0)} | settings
     model = StructuredPrediction(
-        image_shape=SHAPE, network=MLP, likelihood=Bernoulli(), optimization=Optimization(torch.optim.Adam), **settings
+        image_shape=SHAPE,
+        network=MLP([]),
+        likelihood=Bernoulli(),
+        optimization=Optimization(torch.optim.Adam),
+        **settings,
     )
     model.set_base_rate(torch.full(SHAPE, 0.3))
     return model

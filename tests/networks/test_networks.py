@@ -60,11 +60,9 @@ def test_nothing_follows_the_last_layer(make, part):
     assert before.min() < 0 < before.max()
 
 
-@pytest.mark.parametrize(
-    "make", [LinearNetwork, partial(LinearNetwork, [16], [12]), partial(MLP, [])], ids=["linear", "widths", "mlp"]
-)
+@pytest.mark.parametrize("make", [LinearNetwork, partial(MLP, [])], ids=["linear", "mlp"])
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_a_linear_network_is_one_affine_map_whatever_the_hidden_widths(make, part):
+def test_a_linear_network_is_one_affine_map(make, part):
     network = make().encoder((1, 4, 4), 3) if part == "encoder" else make().decoder(3, (1, 4, 4))
     a, b = torch.randn(2, 6, *((1, 4, 4) if part == "encoder" else (3,)))
     torch.testing.assert_close(network(a + b) + network(0 * a), network(a) + network(b))

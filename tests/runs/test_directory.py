@@ -110,7 +110,7 @@ def test_nothing_is_created_by_asking(tmp_path):
 
 def test_what_is_written_is_read(tmp_path):
     run = RunDirectory(tmp_path)
-    config = OmegaConf.create({"model": {"hidden": [1, 2]}, "twice": "${model.hidden}"})
+    config = OmegaConf.create({"model": {"hidden": [1, 2]}, "twice": "${model.network.hidden}"})
     hydra = OmegaConf.create(
         {"job": {"num": 3}, "overrides": {"task": ["a=1"]}, "runtime": {"choices": {"latent": "x"}}}
     )

@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from discrete_latents.search.experiment import as_experiment
     from discrete_latents.search.settings import Search, read_search
     from discrete_latents.search.space import distributions
-    from discrete_latents.search.study import fail_dead, next_trial, open_study, release
+    from discrete_latents.search.study import fail_dead, next_trial, open_study, release, tried
     from discrete_latents.search.trial_report import TrialReport
     from discrete_latents.training.train import train
 
@@ -44,7 +44,7 @@ def _environment() -> Iterator[None]:
 
 
 def search(folder: Path, *words: str) -> Search:
-    return read_search(["model.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
+    return read_search(["model.network.hidden=[8]", "model.num_latents=2", f"search.dir='{folder}'", *words])
 
 
 # The space.
@@ -55,7 +55,7 @@ def test_a_space_may_be_nested_or_dotted_and_holds_ranges_whole_numbers_and_choi
         "optimizer": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "hold": {"low": 0.0, "high": 1.0, "step": 0.25}},
         "model.num_latents": {"low": 5, "high": 21, "step": 5},
         "latent": {"choices": ["rloo", "vimco"], "samples": {"low": 1, "high": 4}},
-        "model": {"hidden": {"choices": [[16], [32, 32], None]}},
+        "model": {"network": {"hidden": {"choices": [[16], [32, 32], None]}}},
     }
     assert distributions(space) == {
         "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
@@ -63,7 +63,7 @@ def test_a_space_may_be_nested_or_dotted_and_holds_ranges_whole_numbers_and_choi
         "model.num_latents": IntDistribution(5, 20, step=5),
         "latent": CategoricalDistribution(["rloo", "vimco"]),
         "latent.samples": IntDistribution(1, 4),
-        "model.hidden": CategoricalDistribution(["[16]", "[32,32]", "null"]),
+        "model.network.hidden": CategoricalDistribution(["[16]", "[32,32]", "null"]),
     }
 
 
@@ -104,7 +104,7 @@ def test_every_option_describes_a_search_that_can_start(option, tmp_path):
 
 
 def test_the_checkpoint_is_chosen_by_the_metric_of_the_search(tmp_path):
-    assert search(tmp_path).overrides == ["model.hidden=[8]", "model.num_latents=2"]
+    assert search(tmp_path).overrides == ["model.network.hidden=[8]", "model.num_latents=2"]
     other = search(tmp_path, "search.metric=val/code_usage", "search.direction=maximize").overrides[2:]
     assert other == ["callbacks.checkpoint.monitor=val/code_usage", "callbacks.checkpoint.mode=max"]
 
@@ -188,6 +188,32 @@ def test_a_folder_with_another_search_is_refused_and_says_what_differs(tmp_path)
         open_study(search(tmp_path, "trainer.max_epochs=3", "search.space.optimizer.lr.low=0.001"))
 
 
+def test_a_study_of_before_goes_on_under_the_names_that_settings_have_now(tmp_path):
+    study = open_study(search(tmp_path))
+    words = study.user_attrs["search"]
+    study.set_user_attr("search", [word.replace("model.network.hidden", "model.hidden") for word in words])
+    assert "model.network.hidden=[8]" in study.user_attrs["search"]
+    assert open_study(search(tmp_path)).user_attrs["search"] == words
+
+
+def test_what_a_trial_of_before_varied_has_the_names_of_now():
+    widths = CategoricalDistribution(["[8]", "[16]"])
+    trial = optuna.create_trial(params={"model.hidden": "[8]"}, distributions={"model.hidden": widths}, value=1.0)
+    assert tried(trial) == {"model.network.hidden": "[8]"}
+
+
+@pytest.mark.parametrize("words", [["experiment=null"], ["~experiment"]], ids=str)
+def test_a_search_without_an_experiment(words, tmp_path):
+    described = search(tmp_path, *words)
+    assert described.experiment == "default"
+    assert "~experiment" in described.words
+
+
+def test_an_option_that_lacks_what_is_varied_beside_it_is_said_before_any_trial(tmp_path):
+    with pytest.raises(UserError, match=r"search\.space: temperature\.rate is not a setting"):
+        search(tmp_path, "+search.space.temperature.choices=[exponential,cosine]")
+
+
 # A trial's run.
 
 
@@ -206,7 +232,7 @@ class Recorded:
 
 
 def trained(folder: Path, report: TrialReport, *words: str) -> dict:
-    small = ["model.hidden=[8]", "model.num_latents=2", "trainer.max_epochs=5", f"paths.output_dir='{folder}'"]
+    small = ["model.network.hidden=[8]", "model.num_latents=2", "trainer.max_epochs=5", f"paths.output_dir='{folder}'"]
     with configurations():
         config = compose("train", [*small, *words])
     return train(config, {"experiment": "any", "latent": "any"}, callbacks=[report], test=False)
@@ -272,7 +298,7 @@ def test_a_trial_that_is_interrupted_stops_as_by_ctrl_c(tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "words"),
     [
-        ("vae_digits", ["optimizer.lr=0.003", "latent=st_gumbel", "model.hidden=[16,8]"]),
+        ("vae_digits", ["optimizer.lr=0.003", "latent=st_gumbel", "model.network.hidden=[16,8]"]),
         ("sbn_digits", ["temperature=linear", "temperature.minimum=0.2", "model/network=linear", "model.layers=3"]),
         ("sbn_mnist_bernoulli", ["data=digits", "optimizer=sgd", "optimizer.algorithm.momentum=0.5", "latent=disarm"]),
         ("vae_digits", ["logger=[csv,tensorboard]", "trainer=gpu", "trainer.gradient_clip_val=null", "seed=3"]),

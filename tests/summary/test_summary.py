@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from discrete_latents.summary import html_report
-from discrete_latents.summary.command import main
+from discrete_latents.summary.command import summarize_main
 from discrete_latents.summary.finished_runs import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def summarize(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["discrete-latents-summarize", *words, "--output", "out"])
         try:
-            main()
+            summarize_main()
         except SystemExit as stop:
             out, err = capsys.readouterr()
             return Summary(int(stop.code or 0), out, err.rstrip(), [], "", "")
@@ -112,8 +112,8 @@ def test_runs_are_grouped_by_what_differs_and_an_option_stands_for_its_settings(
     found = summarize("a", "b")
     assert list(found.rows[0])[:2] == ["latent", "runs"]
     found = summarize("a", "b", "c")
-    assert list(found.rows[0])[:3] == ["latent", "model.hidden", "runs"]
-    assert {(row["latent"], row["model.hidden"], row["runs"]) for row in found.rows} == {
+    assert list(found.rows[0])[:3] == ["latent", "model.network.hidden", "runs"]
+    assert {(row["latent"], row["model.network.hidden"], row["runs"]) for row in found.rows} == {
         ("rloo", "[8]", "2"),
         ("darn", "[8]", "2"),
         ("darn", "[64]", "2"),
@@ -137,11 +137,11 @@ def test_keys_and_metrics_can_be_chosen_and_a_mean_over_other_settings_says_so(
     assert list(found.rows[0])[:4] == ["latent", "data.name", "runs", "seconds"]
     assert (found.rows[0]["seconds"], found.rows[0]["runs"]) == ("18.0", "2")
     assert "| 2 runs |" in found.markdown
-    assert "means are also over runs that differ in model.hidden" in found.out
+    assert "means are also over runs that differ in model.network.hidden" in found.out
     found = summarize(".", "--by", "hidden")
     assert (found.code, found.err) == (
         1,
-        "error: --by hidden is not a key of any run: did you mean model.hidden?",
+        "error: --by hidden is not a key of any run: did you mean model.network.hidden?",
     )
     found = summarize(".", "--metrics", "nell")
     assert found.code == 1
@@ -294,7 +294,7 @@ def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_
         logged.append(html_report.read_curves(read_run(folder / "results.json")))
     assert logged[0] == {"train/nelbo": {0.5: 8.0}, "val/nelbo": {1.0: 4.0, 1.5: 3.0}}  # 20 steps are 2 epochs
     axis = Figure().subplots()
-    html_report.draw(axis, [run["val/nelbo"] for run in logged], html_report.Line.of(0))
+    html_report.draw_curves(axis, [run["val/nelbo"] for run in logged], html_report.Line.of(0))
     *thin, thick = axis.get_lines()
     assert [list(line.get_ydata()) for line in thin] == [[4, 3], [6, 5, 9]]
     assert (list(thick.get_xdata()), list(thick.get_ydata())) == ([1, 1.5], [5, 4])

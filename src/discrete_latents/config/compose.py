@@ -1,17 +1,43 @@
 """The project's configurations: their folder, their groups and settings, and one composed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from discrete_latents.config.overrides import without_null
 
 PACKAGE = Path(__file__).parent.parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "configs") if path.is_dir())
 """In an installed wheel inside the package, in a checkout beside src."""
+
+
+def chosen_names(choices: Mapping[str, Any]) -> dict[str, str]:
+    """The names that results give to a run's experiment and estimator, of the options that Hydra chose.
+
+    Without an experiment, it is "default"; several are joined.
+
+    >>> chosen_names({"experiment": None, "latent": "rloo"})
+    {'experiment': 'default', 'latent': 'rloo'}
+    """
+    experiment = choices.get("experiment")
+    several = isinstance(experiment, list | tuple | ListConfig)
+    return {
+        "experiment": "+".join(map(str, experiment)) if several else str(experiment or "default"),
+        "latent": str(choices.get("latent")),
+    }
+
+
+def experiment_name(*, _root_: DictConfig) -> str:
+    return chosen_names(_root_.hydra.runtime.choices)["experiment"]
+
+
+OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
+"""`${experiment_name:}` in the folders of runs, sweeps and searches."""
 
 
 def configurations() -> initialize_config_dir:
@@ -26,7 +52,7 @@ def composed(overrides: Sequence[str] = (), name: str = "train", **how: Any) -> 
     initialised already, with its search path, say. Raises HydraException for what cannot be composed.
     """
     with nullcontext() if GlobalHydra.instance().is_initialized() else configurations():
-        return compose(name, list(overrides), **how)
+        return compose(name, without_null(overrides), **how)
 
 
 def group_options() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.compose import group_options, known_settings
+from discrete_latents.config.migration import RENAMED
 from discrete_latents.config.saved import saved_settings
 from discrete_latents.errors import UserError, suggest
 
@@ -63,6 +64,8 @@ def composition_error(
         name = match[1].removesuffix(".")
         if name in (options or {}):
             return f"{name} is a group that this command does not take"
+        if name in RENAMED:
+            return f"{name} is not a setting: it is {RENAMED[name]} now"
         return f"{name} is not a setting: {suggest(name, settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"

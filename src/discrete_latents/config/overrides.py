@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 
 def key(override: str) -> str:
@@ -13,6 +14,15 @@ def argument(name: str) -> str | None:
     """The value that this process's command line gives a setting, without quotes; None where it gives none."""
     values = [given.partition("=")[2] for given in sys.argv[1:] if given.lstrip("+").startswith(f"{name}=")]
     return values[-1].strip("'\"") if values else None
+
+
+def without_null(words: Sequence[str]) -> list[str]:
+    """Overrides of which `experiment=null` is written as Hydra has it.
+
+    >>> without_null(["experiment=null", "seed=1"])
+    ['~experiment', 'seed=1']
+    """
+    return ["~experiment" if word == "experiment=null" else word for word in words]
 
 
 def multirun() -> bool:

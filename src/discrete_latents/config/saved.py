@@ -1,12 +1,16 @@
 """Commands that start from the configuration that a run has saved."""
 
+import atexit
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 
 from omegaconf import OmegaConf
 
 from discrete_latents.config.compose import CONFIGS, dotted
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, quoted
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.directory import RunDirectory
@@ -33,13 +37,27 @@ def saved_config(run: Path, output: Path) -> list[str]:
     as they are."""
     return [
         "--config-path",
-        str(RunDirectory(run.absolute()).hydra),
+        str(config_folder(run)),
         "--config-name",
         "config",
         f"hydra.run.dir={quoted(output.absolute())}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
+
+
+def config_folder(run: Path) -> Path:
+    """Where a run's configuration is, as this version has it: in the run, or, where an earlier version wrote it, in a
+    folder that lasts as long as this process."""
+    saved = RunDirectory(run.absolute())
+    config = saved.read_config()
+    current = upgraded(config)
+    if current is config:
+        return saved.hydra
+    folder = RunDirectory(mkdtemp(prefix="discrete_latents_"))
+    atexit.register(shutil.rmtree, folder.folder, ignore_errors=True)
+    folder.save_config(current)
+    return folder.hydra
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
@@ -51,6 +69,6 @@ def saved_settings() -> set[str]:
     """All dotted keys of the saved configuration that the command line names; none where there is none."""
     run = argument("run") or argument("evaluation.run") or argument("resume")
     try:
-        return set(dotted(OmegaConf.to_container(RunDirectory(run).read_config()))) if run else set()
+        return set(dotted(OmegaConf.to_container(upgraded(RunDirectory(run).read_config())))) if run else set()
     except UserError:
         return set()

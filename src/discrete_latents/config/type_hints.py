@@ -5,7 +5,7 @@ as "three" until something counts them.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -85,6 +85,8 @@ def fits(value: Any, annotation: Any) -> bool:
     if kind in (Any, object):
         return True
     if isinstance(value, Mapping):
+        if value.get("_partial_") and kind is not Callable:
+            return False
         values = value.values() if kind in MAPPINGS and inner and "_target_" not in value else ()
         return kind not in LISTS and all(fits(member, inner[1]) for member in values)
     if kind in LISTS:

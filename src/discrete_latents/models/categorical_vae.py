@@ -16,8 +16,8 @@ from discrete_latents.networks import Network
 class CategoricalVAE(LatentModel):
     """x → N latents of K classes → x, one stochastic layer; K = 2 gives Bernoulli latents.
 
-    image_shape: (C, H, W). network: makes the networks, called with hidden and decoder_hidden. prior: "learned",
-    trained with the model from uniform, or "uniform". The other arguments: `LatentModel`.
+    image_shape: (C, H, W). network: of encoder and decoder. prior: "learned", trained with the model from uniform, or
+    "uniform". The other arguments: `LatentModel`.
     """
 
     prior_logits: Tensor
@@ -27,19 +27,16 @@ class CategoricalVAE(LatentModel):
         image_shape: Sequence[int],
         num_latents: int,
         num_classes: int,
-        network: Callable[..., Network],
-        hidden: Sequence[int] = (),
-        decoder_hidden: Sequence[int] | None = None,
+        network: Network,
         prior: str = "learned",
         **common: Any,
     ) -> None:
         super().__init__(image_shape, num_latents=num_latents, num_classes=num_classes, **common)
         if prior not in ("learned", "uniform"):
             raise ValueError(f"prior must be learned or uniform, got {prior!r}")
-        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         width = layout.width(num_latents, num_classes)
-        self.encoder = networks.encoder(image_shape, width)
-        self.decoder = networks.decoder(width, image_shape)
+        self.encoder = network.encoder(image_shape, width)
+        self.decoder = network.decoder(width, image_shape)
         self.prior_logits = nn.Parameter(torch.zeros(num_latents, num_classes), requires_grad=prior == "learned")
 
     def encode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:

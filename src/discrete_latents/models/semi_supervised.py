@@ -1,6 +1,6 @@
 """The semi-supervised classifier M2 (Kingma et al. 2014, section 2), as Jang et al. 2017, section 4.3, use it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,10 @@ class SemiSupervised(LatentModel):
     training batch holds its labelled images first, `labelled_batch_size` of them; the others' labels are not
     looked at. What is reported as nelbo and nll is the marginal bound, y not observed.
 
-    num_classes: of y. num_styles: the size of z. alpha: α. hidden, decoder_hidden, network: of both encoders and of
-    the decoder. classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels.
-    warmup: how many optimiser steps of classification alone come first, so that the unlabelled bound starts from
-    classes that mean something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
+    num_classes: of y. num_styles: the size of z. alpha: α. network: of both encoders and of the decoder.
+    classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels. warmup: how many
+    optimiser steps of classification alone come first, so that the unlabelled bound starts from classes that mean
+    something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
     warmup, or a dropout outside [0, 1).
     """
 
@@ -42,9 +42,7 @@ class SemiSupervised(LatentModel):
         self,
         image_shape: Sequence[int],
         num_classes: int,
-        network: Callable[..., Network],
-        hidden: Sequence[int],
-        decoder_hidden: Sequence[int] | None = None,
+        network: Network,
         num_styles: int = 32,
         alpha: float = 0.1,
         classifier: Network | None = None,
@@ -65,13 +63,16 @@ class SemiSupervised(LatentModel):
         self.alpha = alpha
         self.warmup = whole("warmup", warmup, least=0)
         self.bounds_weight = 1.0
-        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         features = 128
-        self.classifier = nn.Sequential(nn.Dropout(dropout), (classifier or networks).encoder(image_shape, num_classes))
-        self.features = networks.encoder(image_shape, features)
+        try:
+            classes = (classifier or network).encoder(image_shape, num_classes)
+        except ValueError as error:
+            raise ValueError(f"classifier.{error}" if classifier else str(error)) from error
+        self.classifier = nn.Sequential(nn.Dropout(dropout), classes)
+        self.features = network.encoder(image_shape, features)
         self.class_features = OneDNNLinear(num_classes, features, bias=False)
-        self.style = nn.Sequential(networks.activation(), OneDNNLinear(features, 2 * num_styles))
-        self.decoder = networks.decoder(num_classes + num_styles, image_shape)
+        self.style = nn.Sequential(network.activation(), OneDNNLinear(features, 2 * num_styles))
+        self.decoder = network.decoder(num_classes + num_styles, image_shape)
         self.register_buffer("class_prior", torch.zeros(1, num_classes))
         self.quality = MetricCollection(
             {

@@ -28,8 +28,7 @@ class StructuredPrediction(LatentModel):
     mean of logs, a slip). There is no prior, and kl is 0.
 
     given: "top", "bottom", "left", "right", or one to three of the quadrants "top_left", … as a list. layers: L.
-    num_latents: N of each layer. network: of every connection, called with hidden and decoder_hidden; without
-    hidden widths, linear. The other arguments: `LatentModel`.
+    num_latents: N of each layer. network: of every connection. The other arguments: `LatentModel`.
     """
 
     given: Tensor
@@ -40,9 +39,7 @@ class StructuredPrediction(LatentModel):
         image_shape: Sequence[int],
         num_latents: int,
         num_classes: int,
-        network: Callable[..., Network],
-        hidden: Sequence[int] = (),
-        decoder_hidden: Sequence[int] | None = None,
+        network: Network,
         layers: int = 2,
         given: str | Sequence[str] = "top",
         **common: Any,
@@ -51,11 +48,10 @@ class StructuredPrediction(LatentModel):
             image_shape, num_latents=num_latents * whole("layers", layers), num_classes=num_classes, **common
         )
         known = given_pixels(given, image_shape)
-        networks = network(hidden=hidden, decoder_hidden=decoder_hidden)
         width = layout.width(num_latents, num_classes)
-        self.first = networks.encoder([int(known.sum())], width)
-        self.between = nn.ModuleList(networks.encoder([width], width) for _ in range(layers - 1))
-        self.head = networks.decoder(width, [int((~known).sum())])
+        self.first = network.encoder([int(known.sum())], width)
+        self.between = nn.ModuleList(network.encoder([width], width) for _ in range(layers - 1))
+        self.head = network.decoder(width, [int((~known).sum())])
         self.register_buffer("given", known.nonzero().squeeze(-1))
         self.register_buffer("asked", (~known).nonzero().squeeze(-1))
         self.output_bias = torch.zeros(len(self.asked))

@@ -1,6 +1,6 @@
 """`python -m discrete_latents.search`: the same as `discrete-latents-search`."""
 
-from discrete_latents.search.command import main
+from discrete_latents.search.command import search_main
 
 if __name__ == "__main__":
-    main()
+    search_main()

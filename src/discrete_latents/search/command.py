@@ -22,7 +22,7 @@ from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError, fail
 
 
-def main() -> None:
+def search_main() -> None:
     """`discrete-latents-search`. A user's mistake is one line on stderr and exit code 1."""
     parser = CommandParser((__doc__ or "").replace("OPTIONS", ", ".join(group_options()["search"])))
     parser.add_argument("overrides", nargs="*", metavar="setting=value", help="settings, as train.py takes them")

@@ -17,7 +17,7 @@ from discrete_latents.errors import UserError
 from discrete_latents.search.console import say, shown
 from discrete_latents.search.experiment import as_experiment
 from discrete_latents.search.settings import Search
-from discrete_latents.search.study import FINISHED
+from discrete_latents.search.study import FINISHED, tried
 
 SHOWN = 10
 """Trials in the table."""
@@ -53,7 +53,7 @@ def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
         shown_table.add_column(name, justify="right", overflow="fold")
     for trial in ranked[:SHOWN]:
         pruned = "pruned at " if trial.state == TrialState.PRUNED else ""
-        settings = [shown(trial.params[name]) for name in search.space]
+        settings = [shown(tried(trial)[name]) for name in search.space]
         shown_table.add_row(str(trial.number), f"{pruned}{trial.value:.2f}", *settings)
     return shown_table
 
@@ -74,8 +74,9 @@ def write_best(search: Search, best: FrozenTrial) -> str:
     """Writes the best trial as an experiment. Returns the command that runs it."""
     value = f"{search.settings.metric} {best.value:.4g}"
     about = f"Trial {best.number} of {search.directory}: {value}, its best validation."
+    base = None if "~experiment" in search.overrides else search.experiment
     with configurations():
-        content, rest = as_experiment(search.trial_overrides(best.params), search.experiment, about)
+        content, rest = as_experiment(search.trial_overrides(tried(best)), base, about)
     atomic_write(search.directory.best, content)
     return shlex.join(["python", "train.py", "--config-dir", str(search.directory), "experiment=best", *rest])
 

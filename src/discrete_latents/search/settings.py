@@ -11,10 +11,10 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
-from discrete_latents.config.compose import composed, configurations, dotted
+from discrete_latents.config.compose import chosen_names, composed, configurations, dotted
 from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.instantiate import make
-from discrete_latents.config.overrides import key, quoted
+from discrete_latents.config.overrides import key, quoted, without_null
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.runs.directory import SearchDirectory
 from discrete_latents.search.space import distributions, literal
@@ -52,6 +52,7 @@ class Search:
 
 def read_search(overrides: Sequence[str]) -> Search:
     """The search of a command line. Raises UserError if it cannot work; builds and validates the experiment once."""
+    overrides = without_null(overrides)
     with configurations():
         with one_line_errors("search"):
             config = composed(overrides, "search", return_hydra_config=True)
@@ -59,7 +60,7 @@ def read_search(overrides: Sequence[str]) -> Search:
         check_search(settings)
         search = Search(
             overrides=[override for override in overrides if key(override).split(".")[0] != "search"],
-            experiment=config.hydra.runtime.choices.experiment,
+            experiment=chosen_names(config.hydra.runtime.choices)["experiment"],
             space=distributions(OmegaConf.to_container(settings.space)),  # type: ignore[arg-type]
             settings=settings,
         )
@@ -96,6 +97,7 @@ def check_space(search: Search, settings: set[str]) -> None:
     search.sampler(0)
     search.pruner()
     first: dict[str, Any] = {}
+    chosen: dict[str, Sequence[Any]] = {}
     for name in search.space.keys() & {key(override) for override in search.overrides}:
         raise UserError(f"search.space: {name} cannot be varied and set as well")
     for name, distribution in search.space.items():
@@ -104,17 +106,15 @@ def check_space(search: Search, settings: set[str]) -> None:
         for choice in choices if options else ():
             if choice not in options:
                 raise UserError(f"search.space: {name} = {choice} is not an option: {suggest(str(choice), options)}")
+        chosen |= {name: choices} if options else {}
         first[name] = choices[0] if choices else distribution.low  # type: ignore[attr-defined]
-    try:
-        with one_line_errors("search", settings):
-            config = composed(search.trial_overrides(first))
-    except UserError as error:
-        raise UserError(f"search.space: {error}") from error
-    used = build.without_unused_temperature(config).temperature
-    for name in search.space:
-        group, _, setting = name.partition(".")
-        if group == "temperature" and setting and setting not in used:
-            raise UserError(f"search.space: {name} is not used by {used._target_.split('.')[-1]}")
+    others = [first | {name: option} for name, options in chosen.items() for option in options[1:]]
+    for values in [first, *others]:  # what one option has, such as temperature.rate, another may not
+        try:
+            with one_line_errors("search", settings):
+                composed(search.trial_overrides(values))
+        except UserError as error:
+            raise UserError(f"search.space: {error}") from error
 
 
 def rehearse(config: DictConfig, metric: str) -> None:
@@ -123,7 +123,7 @@ def rehearse(config: DictConfig, metric: str) -> None:
         raise UserError(f"resume = {config.resume} goes on with one run; a search goes on by the same command")
     validate.check_settings(config)
     data = build.build_data(config)
-    model = build.build_model(build.without_unused_temperature(config), data)
+    model = build.build_model(config, data)
     trainer = build.build_trainer(config, checkpoints=False)
     if trainer.num_devices * trainer.num_nodes > 1:
         raise UserError(

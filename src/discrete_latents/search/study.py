@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import SearchDirectory
@@ -63,7 +64,7 @@ def open_study(search: Search) -> Study:
             load_if_exists=True,
         )
         now = common_settings(search)
-        before = study.user_attrs.get("search", now)
+        before = sorted(renamed(override) for override in study.user_attrs.get("search", now))
         if now != before:
             old, new = (", ".join(sorted({*first} - {*second})) for first, second in ((before, now), (now, before)))
             raise UserError(
@@ -81,6 +82,11 @@ def common_settings(search: Search) -> list[str]:
     space = [f"search.space.{name}={distribution}" for name, distribution in search.space.items()]
     metric = f"search.metric={search.settings.metric}", f"search.direction={search.settings.direction}"
     return sorted({f"experiment={search.experiment}", *overrides, *space, *metric})
+
+
+def tried(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial varied, by the names that the settings have now."""
+    return {renamed(name): value for name, value in trial.params.items()}
 
 
 def next_trial(study: Study, search: Search) -> tuple[Trial, FileLock] | None:

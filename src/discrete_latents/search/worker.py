@@ -16,7 +16,7 @@ from optuna import Study
 from optuna.trial import Trial, TrialState
 
 from discrete_latents.atomic_write import atomic_write
-from discrete_latents.config.compose import configurations
+from discrete_latents.config.compose import chosen_names, configurations
 from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.overrides import quoted
 from discrete_latents.errors import UserError
@@ -58,7 +58,8 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
 
     def train(config: DictConfig) -> Exception | None:
         try:  # Hydra would print lines of its own
-            results = train_run(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
+            names = chosen_names(HydraConfig.get().runtime.choices)
+            results = train_run(config, names, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
             write_results(run, results | {"metrics": report.metrics, "status": status})
         except Exception as error:

@@ -1,15 +1,15 @@
 """Add up finished runs: one table of means and standard errors over seeds, and a report to open in a browser.
 
     discrete-latents-summarize logs/vae_digits/multiruns/STAMP
-    discrete-latents-summarize logs --by latent model.hidden --metrics nll accuracy --output results
+    discrete-latents-summarize logs --by latent model.network.hidden --metrics nll accuracy --output results
 
 Reads every results.json at or below the paths, evaluations too. Prints a table, and writes summary.csv, summary.md and
 summary.html (one file that loads nothing) into the folder that the paths have in common.
 
 Runs are grouped by the settings in which they differ, seeds apart, or by the keys of --by: of results.json, of the
-configuration (model.hidden), or of its groups (model/network). Evaluations are never averaged with runs. Of runs with
-the same settings and seed the newest counts. Runs that do not count (failed, unfinished, damaged, repeated) are listed
-with the reason. Results of papers stand beside runs of the same settings.
+configuration (model.network.hidden), or of its groups (model/network). Evaluations are never averaged with runs. Of
+runs with the same settings and seed the newest counts. Runs that do not count (failed, unfinished, damaged, repeated)
+are listed with the reason. Results of papers stand beside runs of the same settings.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from discrete_latents.config.command_parser import CommandParser
 from discrete_latents.errors import UserError, fail
 
 
-def main() -> None:
+def summarize_main() -> None:
     """`discrete-latents-summarize`. A user's mistake is one line on stderr and exit code 1."""
     parser = CommandParser(__doc__)
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("logs")], help="folders of runs")

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.migration import renamed, upgraded
 from discrete_latents.runs.directory import RunDirectory
 
 SEED = re.compile(r"(^|[._])seed$")
@@ -127,9 +128,9 @@ def configuration(home: Path) -> tuple[DictConfig, dict[str, str | None], list[s
         return OmegaConf.create(), {}, []
     hydra = run.read_hydra()
     return (
-        run.read_config(),
+        upgraded(run.read_config()),
         dict(hydra.runtime.choices),
-        [word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task],
+        [renamed(override.lstrip("+~").partition("=")[0]) for override in hydra.overrides.task],
     )
 
 

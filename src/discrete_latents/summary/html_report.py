@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.metrics import short
 from discrete_latents.summary.finished_runs import FinishedRun
-from discrete_latents.summary.table import Row, Table, show
+from discrete_latents.summary.table import Row, Table, cell_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
@@ -77,7 +77,7 @@ def write_html(
         curves=curves(logged, table.metrics),
         counts=" and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count),
         pictures=pictures,
-        files=files,
+        texts=texts,
         seeds=seeds,
         few=len(table.runs) <= 12,
     )
@@ -88,7 +88,7 @@ def label(table: Table, row: Row) -> str:
     """A row in one line: its values, with the names of those that are not self-explanatory."""
     words = zip(table.keys, row.values, strict=True)
     spoken = ("experiment", "latent", "evaluation")
-    return ", ".join(show(v) if k in spoken else f"{k} = {show(v)}" for k, v in words if v is not None)
+    return ", ".join(cell_text(v) if k in spoken else f"{k} = {cell_text(v)}" for k, v in words if v is not None)
 
 
 def seeds(run: FinishedRun) -> str:
@@ -102,7 +102,7 @@ def pictures(run: FinishedRun) -> list[tuple[str, str]]:
     return [(f.stem, f"data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}") for f in files]
 
 
-def files(run: FinishedRun) -> dict[str, str]:
+def texts(run: FinishedRun) -> dict[str, str]:
     """Configuration and results of a run as text, by file name."""
     paths = (RunDirectory(run.home).config, RunDirectory(run.folder).results)
     return {path.name: path.read_text() for path in paths if path.is_file()}
@@ -125,7 +125,7 @@ def curves(logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str])
         axes = figure.subplots(height, COLUMNS, squeeze=False).flatten()
         for axis, name in zip(axes, shown, strict=False):
             for i, row in enumerate(logged):
-                draw(axis, [run[name] for run in row if name in run], Line.of(i))
+                draw_curves(axis, [run[name] for run in row if name in run], Line.of(i))
             zoom(axis)
             axis.set_title(name)
         for axis in axes[len(shown) :]:
@@ -157,7 +157,7 @@ def read_curves(run: FinishedRun) -> dict[str, Curve]:
     return found
 
 
-def draw(axis: Axes, runs: Sequence[Curve], line: Line) -> None:
+def draw_curves(axis: Axes, runs: Sequence[Curve], line: Line) -> None:
     """Draws runs as thin lines, and their mean, at epochs that all of them have, as a thick one."""
     if not runs:
         return

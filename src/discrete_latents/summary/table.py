@@ -190,5 +190,5 @@ def in_unit(metric: str, value: float) -> str:
     return str(round(float(value * scale(metric)), 6))
 
 
-def show(value: Any) -> str:
+def cell_text(value: Any) -> str:
     return MISSING if value is None else str(value)

@@ -14,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, open_dict
 
+from discrete_latents.config.compose import chosen_names
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import quoted
 from discrete_latents.config.saved import saved_config
 from discrete_latents.errors import UserError
@@ -77,7 +79,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     told to keep the files of a sweep as they are, does not.
     """
     if run.last.is_file():
-        config = run.read_config()
+        config = upgraded(run.read_config())
         config.resume = str(run)
         run.results.unlink(missing_ok=True)
     elif is_first():
@@ -97,5 +99,4 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
 def record_failure(run: RunDirectory, hydra: DictConfig, seed: Any, message: str) -> None:
     """Prints why a job failed, and writes it into results.json."""
     print(f"job {hydra.job.num} failed: {message}", flush=True)
-    chosen = {name: hydra.runtime.choices.get(name) for name in ("experiment", "latent")}
-    write_results(run, chosen | {"seed": seed, "status": "failed", "error": message})
+    write_results(run, chosen_names(hydra.runtime.choices) | {"seed": seed, "status": "failed", "error": message})

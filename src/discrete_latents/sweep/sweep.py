@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
@@ -99,8 +100,8 @@ def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, lis
 
 
 def unresolved(overrides: ListConfig) -> list[str]:
-    """Overrides as they were given, with any ${…} in them."""
-    return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+    """Overrides as they were given, with any ${…} in them; settings by the names that they have now."""
+    return [renamed(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[arg-type]
 
 
 def without_launcher(overrides: Sequence[str]) -> list[str]:

@@ -1,21 +1,17 @@
 """Builds the data, the model and the trainer of a run from its configuration."""
 
-import copy
-import inspect
 import logging
 from collections.abc import Sequence
-from pkgutil import resolve_name
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError, first_line
-from discrete_latents.latent import Temperature
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
 from discrete_latents.training.validate import check_labels
@@ -32,32 +28,6 @@ def build_data(config: DictConfig) -> ImageData:
         message = locate(config, "data", first_line(error))
         raise UserError(message.replace("data: ", f"data.name = {data.name}: ", 1)) from error
     return data
-
-
-def without_unused_temperature(config: DictConfig) -> DictConfig:
-    """The configuration without the settings that belong to another kind of temperature: an experiment gives the
-    rate of its own schedule, and `temperature=constant` has none."""
-    if "_target_" not in config.temperature:
-        return config
-    try:
-        taken = inspect.signature(resolve_name(config.temperature._target_)).parameters
-    except (ImportError, AttributeError, TypeError, ValueError):  # which making it is about to say
-        return config
-    others = {name for kind in Temperature.__subclasses__() for name in inspect.signature(kind).parameters}
-    unused = sorted((others - set(taken)) & set(config.temperature))
-    if unused:
-        kept = {name: value for name, value in config.temperature.items() if name not in unused}
-        config = copy.deepcopy(config)
-        OmegaConf.set_struct(config, False)
-        config.temperature = kept
-    return config
-
-
-def warn_of_unused(given: DictConfig, used: DictConfig) -> None:
-    """Says which settings of the temperature its kind does not have."""
-    unused = sorted(set(given.temperature) - set(used.temperature))
-    if unused:
-        log.warning("not used by %s: %s", used.temperature._target_.split(".")[-1], ", ".join(unused))
 
 
 def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:

@@ -10,7 +10,7 @@ from discrete_latents.errors import UserError
 from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
-from discrete_latents.training.build import build_data, build_model, build_trainer, without_unused_temperature
+from discrete_latents.training.build import build_data, build_model, build_trainer
 from discrete_latents.training.shutdown import orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
@@ -23,7 +23,6 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     missing or of another model.
     """
     check_settings(config)
-    config = without_unused_temperature(config)
     path = run.checkpoint(ckpt)
     if split not in ("val", "test"):
         raise UserError(f"split must be val or test, got {split!r}")

@@ -25,8 +25,6 @@ from discrete_latents.training.build import (
     build_data,
     build_model,
     build_trainer,
-    warn_of_unused,
-    without_unused_temperature,
 )
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
 from discrete_latents.training.shutdown import orderly_shutdown
@@ -44,7 +42,6 @@ def train(
     """
     started = time.perf_counter()
     check_settings(config)
-    given, config = config, without_unused_temperature(config)
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
@@ -61,7 +58,6 @@ def train(
             load_weights(run.best, copy.deepcopy(model))
     trainer = build_trainer(config)
     check_batches(trainer, data)
-    warn_of_unused(given, config)
     trainer.callbacks.extend([FiniteCheck(), *callbacks])  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # FSDP shares them out over processes
     run.folder.mkdir(parents=True, exist_ok=True)

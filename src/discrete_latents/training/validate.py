@@ -4,9 +4,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import lightning.pytorch as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.checks import positive, truth, whole
+from discrete_latents.config.migration import RENAMED
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
@@ -14,6 +15,10 @@ from discrete_latents.models import LatentModel
 
 def check_settings(config: DictConfig) -> None:
     """Raises UserError for settings that nothing else would check before training."""
+    ours = str(OmegaConf.select(config, "model._target_")).startswith("discrete_latents.")
+    for former, name in RENAMED.items():
+        if ours and OmegaConf.select(config, former) is not None:
+            raise UserError(f"{former} is not a setting: it is {name} now")
     if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be a whole number of at least 0 and below 2^32, got {config.seed!r}")
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
