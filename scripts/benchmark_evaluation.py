@@ -19,12 +19,11 @@ from statistics import mean, median, stdev
 
 import torch
 from benchmark_cases import CASES
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.compose import composed
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 from discrete_latents.training.build import build_data, build_model
@@ -35,8 +34,7 @@ BATCH = 500
 def trained(steps: int, samples: int, data: Path, device: str) -> tuple[CategoricalVAE, Tensor]:
     """The model and the test images."""
     words = [*CASES["512-256"].settings(), f"eval_samples={samples}", f"paths.data_dir={data}", "paths.output_dir=."]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", words)
+    config = composed(words)
     images = build_data(config)
     model = build_model(config, images)
     assert isinstance(model, CategoricalVAE)

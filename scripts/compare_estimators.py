@@ -19,7 +19,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from matplotlib import colormaps
 from matplotlib.ticker import ScalarFormatter
@@ -27,6 +26,7 @@ from measuring import timed_step, write_report
 from omegaconf import DictConfig
 from running import mean_of_last, run
 
+from discrete_latents.config.compose import composed
 from discrete_latents.models.latent_model import Batch, LatentModel
 from discrete_latents.training.build import build_data, build_model
 
@@ -39,15 +39,14 @@ UNUSABLE = {"exact": "10^20 configurations"}
 
 def cells(latents: list[str]) -> list[tuple[str, str]]:
     """What is run: pairs of a model, categorical or bernoulli, and an estimator."""
-    only = [latent for latent in latents if get_class(composed(f"latent={latent}").latent._target_).bernoulli]
+    only = [latent for latent in latents if get_class(settings(f"latent={latent}").latent._target_).bernoulli]
     bernoulli = [latent for latent in latents if latent in (*only, *BERNOULLI_RIVALS)]
     categorical = [latent for latent in latents if latent not in (*only, *UNUSABLE)]
     return [("categorical", latent) for latent in categorical] + [("bernoulli", latent) for latent in bernoulli]
 
 
-def composed(*words: str) -> DictConfig:
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        return compose("train", [*words, "paths.output_dir=."])
+def settings(*words: str) -> DictConfig:
+    return composed([*words, "paths.output_dir=."])
 
 
 def words(model: str, latent: str, arguments: argparse.Namespace) -> list[str]:
@@ -90,10 +89,10 @@ def step_times(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    data = build_data(composed(*words(*pairs[0], arguments)))
+    data = build_data(settings(*words(*pairs[0], arguments)))
     batch = next(iter(data.train_dataloader()))
     steps = {
-        pair: Step(build_model(composed(*words(*pair, arguments)), data), batch)
+        pair: Step(build_model(settings(*words(*pair, arguments)), data), batch)
         for pair in {*pairs, *((model, "gumbel_softmax") for model, _ in pairs)}
     }
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in steps}

@@ -32,7 +32,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -43,7 +42,7 @@ from torch import Tensor
 
 from discrete_latents.api import load_run
 from discrete_latents.checks import positive, whole
-from discrete_latents.config.compose import CONFIGS
+from discrete_latents.config.compose import CONFIGS, composed
 from discrete_latents.config.composition_errors import composition_error
 from discrete_latents.config.instantiate import make
 from discrete_latents.data import ImageData
@@ -79,8 +78,7 @@ def compose_latents(folder: Path | None) -> dict[str, DictConfig]:
         raise UserError(f"--config-dir = {folder} has no latent/*.yaml")
     names = sorted({path.stem for place in folders for path in (place / "latent").glob("*.yaml")})
     words = ["~experiment", "temperature=constant", f"hydra.searchpath=['file://{folders[-1].absolute()}']"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return {name: compose("train", [*words, f"latent={name}"]) for name in names}
+    return {name: composed([*words, f"latent={name}"]) for name in names}
 
 
 def make_estimator(config: DictConfig, temperature: float, held: bool = False) -> Estimator:

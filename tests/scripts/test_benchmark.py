@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
+from discrete_latents.config.compose import composed
 from discrete_latents.training.build import make_model
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,7 @@ def test_the_benchmark_multiplies_the_same_matrices_by_hand_as_train_py(name: st
     benchmark_cases = importlib.import_module("benchmark_cases")
     by_hand = importlib.import_module("benchmark_contenders")
     case = benchmark_cases.CASES[name]
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        model = make_model(compose("train", [*case.settings(), "paths.output_dir=."]), (1, 28, 28))
+    model = make_model(composed([*case.settings(), "paths.output_dir=."]), (1, 28, 28))
 
     def matrices(module: nn.Module) -> list[tuple[int, int]]:
         return sorted((each.out_features, each.in_features) for each in module.modules() if isinstance(each, nn.Linear))

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
+
+from discrete_latents.config.compose import composed
 
 ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -258,8 +259,7 @@ def test_what_is_not_finite_is_said_and_never_best(summarize: Callable[..., Summ
 def test_what_papers_report_stands_beside_their_settings_alone(
     summarize: Callable[..., Summary], tmp_path: Path, words: list[str], metric: str, value: str | None
 ):
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", words, return_hydra_config=True))
+    config = OmegaConf.to_container(composed(words, return_hydra_config=True))
     assert isinstance(config, dict)
     choices = config.pop("hydra")["runtime"]["choices"]
     named = {key: choices[key] for key in ("experiment", "latent")} | {"eval_samples": config["eval_samples"]}
