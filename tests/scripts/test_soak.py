@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from discrete_latents.runs.directory import RunDirectory
 from tests.cli.conftest import SMALL, shell
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -63,4 +64,4 @@ def test_the_comparison_finds_a_bit_and_a_row(tmp_path, monkeypatch):
     ):
         copy = shutil.copytree(run, tmp_path / f"copy {number}")
         change(copy)
-        assert soak.differences(run, copy) == expected
+        assert soak.differences(RunDirectory(run), RunDirectory(copy)) == expected
