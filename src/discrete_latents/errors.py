@@ -1,4 +1,4 @@
-"""A user's mistake, said in one line: which setting, what it was, what is allowed."""
+"""Errors that end a command with one line: the setting, its value and what is allowed."""
 
 import sys
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 
 class UserError(Exception):
-    """A mistake in settings, files or arguments; shown as one line, without a traceback, with exit code 1."""
+    """A mistake in settings, files or arguments. Commands print it as one line, without a traceback; exit code 1."""
 
 
 class NotFinite(Exception):
-    """Training came to numbers that are not finite.
+    """A parameter or a bound is no longer finite in training.
 
-    step: the optimiser steps that were done. batch: of the last of them, before its update, where that is known.
+    step: the number of optimiser steps done. batch: the batch of the last step, if the update has not been done yet.
     """
 
     def __init__(self, step: int, batch: Any = None) -> None:
@@ -29,11 +29,12 @@ def fail(message: str) -> NoReturn:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message; its type's name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The nearest of the known names, in words: those that end alike, then those that look alike."""
+    """A hint at the nearest known names: "did you mean …?" The same last part comes first, then similar spelling."""
     known = sorted(known)
     alike = [other for other in known if other.split(".")[-1] == name.split(".")[-1]]
     nearest = list(dict.fromkeys(alike + get_close_matches(name, known, n=3, cutoff=0.6)))[:3]

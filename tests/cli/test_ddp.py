@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
+from discrete_latents.config.compose import composed
 from discrete_latents.config.instantiate import make
 from tests.cli.conftest import ROOT, SMALL, Run, shell, weights
 from tests.helpers.witness import TESTS, WITNESS, starts
@@ -185,7 +185,6 @@ def test_a_mistake_with_two_processes_is_one_line(tmp_path):
 
 def test_fsdp_is_composed_and_its_strategy_built():
     """It cannot run without a GPU."""
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("train", ["trainer=fsdp"])
+    config = composed(["trainer=fsdp"])
     assert make(config.trainer, "strategy")._state_dict_type == "full"
     assert (config.trainer.accelerator, config.trainer.devices) == ("gpu", -1)

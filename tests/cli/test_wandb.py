@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from discrete_latents.config.compose import composed
 from discrete_latents.loggers.wandb_run import WandbRun
 from discrete_latents.training.build import make_model
 from tests.cli.conftest import ROOT, SMALL, shell
@@ -303,8 +303,7 @@ def test_every_value_of_a_sweep_makes_a_model(path):
     everything = {name: values(parameter) for name, parameter in config["parameters"].items()}
     for index in range(max(len(each) for each in everything.values())):
         words = overrides(config, {name: each[index % len(each)] for name, each in everything.items()})
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            run = compose("train", words)
+        run = composed(words)
         make_model(run, (1, 28, 28))
         assert config["metric"]["name"] == run.callbacks.checkpoint.monitor
         assert config["metric"]["goal"] == f"{run.callbacks.checkpoint.mode}imize"

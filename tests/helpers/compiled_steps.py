@@ -7,15 +7,13 @@ Run in a process of its own, since torch.compile does not go through the tests' 
 import copy
 import json
 import sys
-from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn.utils import parameters_to_vector
 
+from discrete_latents.config.compose import composed
 from discrete_latents.training.build import build_data, build_model
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ["vae_digits", "sbn_digits", "ssl_digits"]
 
 
@@ -23,8 +21,7 @@ def difference(experiment: str, latent: str) -> float | str:
     words = [f"experiment={experiment}", f"latent={latent}", "paths.output_dir=."]
     if experiment != "ssl_digits":
         words += ["model.num_latents=3", f"model.num_classes={2 if latent == 'disarm' else 4}"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", words)
+    config = composed(words)
     torch.manual_seed(0)
     data = build_data(config)
     model = build_model(config, data)

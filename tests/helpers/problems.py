@@ -7,12 +7,12 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
+from discrete_latents.config.compose import composed
 from discrete_latents.latent import Constant, Estimator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -22,8 +22,7 @@ LATENTS = sorted(path.stem for path in (CONFIGS / "latent").glob("*.yaml"))
 
 def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> Estimator:
     """An estimator as its YAML describes it, at a constant temperature."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(f"latent/{name}")
+    config = composed((), f"latent/{name}")
     target = {"_target_": f"{Constant.__module__}.Constant", "start": temperature}
     OmegaConf.set_struct(config, False)  # a YAML need not name every setting
     config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(config.latent, settings)})

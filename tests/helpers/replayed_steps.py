@@ -6,22 +6,19 @@ Run in a process of its own, since torch.compile does not go through the tests' 
 
 import json
 import sys
-from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
+from discrete_latents.config.compose import composed
 from discrete_latents.training.build import build_data, build_model
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ["vae_digits", "sbn_digits", "ssl_digits"]
 
 
 def replays(experiment: str, latent: str) -> dict[str, int]:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", [f"experiment={experiment}", f"latent={latent}", "paths.output_dir=."])
+    config = composed([f"experiment={experiment}", f"latent={latent}", "paths.output_dir=."])
     data = build_data(config)
     model = build_model(config, data).cuda()
     optimizer = model.optimization.optimizer(model.parameters())

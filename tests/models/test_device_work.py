@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from discrete_latents.config.compose import composed
 from discrete_latents.training.build import make_model
-from tests.helpers.problems import CONFIGS, LATENTS, traits
+from tests.helpers.problems import LATENTS, traits
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]
@@ -51,8 +51,7 @@ def model_of(model_name, latent, *words, device="cpu"):
         words += ["model.num_latents=2", f"model.num_classes={2 if traits(latent).bernoulli else 3}"]
     else:
         words += ["model.labelled_batch_size=5"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", words)
+    config = composed(words)
     torch.manual_seed(0)
     model = make_model(config, (1, 8, 8)).to(device)
     batch = (torch.rand(10, 1, 8, 8, device=device), torch.arange(10, device=device))

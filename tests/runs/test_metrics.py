@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from discrete_latents.loggers import WandbRun
 from discrete_latents.runs import metrics
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results_table import meaning, show, show_sweep
@@ -69,11 +70,15 @@ def test_columns_are_ordered_by_the_table_and_test_images_come_first():
     assert sorted(names, key=metrics.position) == ordered
 
 
-def test_what_wandb_keeps_the_best_of():
+def test_what_wandb_keeps_the_best_of(tmp_path):
     assert metrics.best_in_validation("lowest") == ["val/nelbo", "val/relaxed_nelbo", "val/calibration_error"]
     assert metrics.best_in_validation("highest") == ["val/accuracy"]
     settings = OmegaConf.load(CONFIGS / "logger" / "wandb.yaml").wandb
     assert (settings.lowest, settings.highest) == (None, None)
+    pytest.importorskip("wandb")
+    table = {"val/nelbo": "min", "val/relaxed_nelbo": "min", "val/calibration_error": "min", "val/accuracy": "max"}
+    assert WandbRun(str(tmp_path), "project", offline=True, lowest=None).best == table
+    assert WandbRun(str(tmp_path), "project", offline=True, lowest=["epoch"], highest=[]).best == {"epoch": "min"}
 
 
 def test_a_meaning_has_the_unit_and_the_number_of_samples():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from discrete_latents.runs.directory import RunDirectory
 from scripts.soak import differences
 from tests.cli.conftest import SMALL, shell
 from tests.helpers.modules import run_module
@@ -57,4 +58,4 @@ def test_the_comparison_finds_a_bit_and_a_row(tmp_path):
     ):
         copy = shutil.copytree(run, tmp_path / f"copy {number}")
         change(copy)
-        assert differences(run, copy) == expected
+        assert differences(RunDirectory(run), RunDirectory(copy)) == expected

@@ -192,7 +192,7 @@ def test_a_study_of_before_goes_on_under_the_names_that_settings_have_now(tmp_pa
     study = open_study(search(tmp_path))
     words = study.user_attrs["search"]
     study.set_user_attr("search", [word.replace("model.network.hidden", "model.hidden") for word in words])
-    assert "model.network.hidden=[8]" in study.user_attrs["search"]
+    assert "model.hidden=[8]" in study.user_attrs["search"]
     assert open_study(search(tmp_path)).user_attrs["search"] == words
 
 

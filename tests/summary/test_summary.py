@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
+from discrete_latents.config.compose import composed
 from discrete_latents.summary import html_report
 from discrete_latents.summary.command import summarize_main
 from discrete_latents.summary.finished_runs import read_run
@@ -247,8 +247,7 @@ def test_what_is_not_finite_is_said_and_never_best(summarize: Callable[..., Summ
 def test_what_papers_report_stands_beside_their_settings_alone(
     summarize: Callable[..., Summary], tmp_path: Path, words: list[str], metric: str, value: str | None
 ):
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", words, return_hydra_config=True))
+    config = OmegaConf.to_container(composed(words, return_hydra_config=True))
     assert isinstance(config, dict)
     choices = config.pop("hydra")["runtime"]["choices"]
     named = {key: choices[key] for key in ("experiment", "latent")} | {"eval_samples": config["eval_samples"]}

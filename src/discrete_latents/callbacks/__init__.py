@@ -1,4 +1,4 @@
-"""Lightning callbacks."""
+"""Lightning callbacks: one option of the group `callbacks` a file."""
 
 from discrete_latents.callbacks.checkpoint import Checkpoints
 from discrete_latents.callbacks.code_histogram import CodeHistogram

@@ -1,4 +1,4 @@
-"""Histograms of how often classes are used."""
+"""Histograms of class usage."""
 
 import lightning.pytorch as pl
 
@@ -7,12 +7,15 @@ from discrete_latents.models import LatentModel
 
 
 class CodeHistogram(pl.Callback):
-    """Logs val/code_shares, and test/code_shares, to loggers that show histograms: for each class of each latent, the
-    share of the split's images that drew it. Classes without use are at 0, a latent that collapsed has one at 1."""
+    """Logs val/code_shares and test/code_shares to loggers that show histograms.
+
+    A share is the fraction of the split's images for which a latent took a class: 0 for an unused class, 1 for the only
+    class of a collapsed latent.
+    """
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         if not trainer.sanity_checking:
-            self.show(trainer, pl_module, "val", trainer.global_step - 1)  # where Lightning logs a validation
+            self.show(trainer, pl_module, "val", trainer.global_step - 1)  # as Lightning logs a validation
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         self.show(trainer, pl_module, "test", trainer.global_step)
@@ -20,7 +23,7 @@ class CodeHistogram(pl.Callback):
     def show(self, trainer: pl.Trainer, model: LatentModel, split: str, step: int) -> None:
         if not shows_more(trainer.loggers):
             return
-        with model.code_usage.sync_context():  # over all processes; the model resets it after this
+        with model.code_usage.sync_context():  # over all processes; the model resets it later
             counts = model.code_usage.counts
         shares = counts / counts.sum(-1, keepdim=True)
         log_shares(trainer.loggers, f"{split}/code_shares", shares, step)

@@ -1,4 +1,4 @@
-"""How far estimators are from the truth, where the latents are few enough to enumerate."""
+"""Bias and noise of estimators against exact enumeration."""
 
 from collections.abc import Mapping
 
@@ -20,8 +20,8 @@ class DistanceToExact(pl.Callback):
                                   over `repeats` draws, so an unbiased estimator shows noise / √repeats
         exactness/NAME/noise      √E‖g − E g‖² / ‖g*‖
 
-    A temperature is at the model's global step; what an estimator would learn stays as it is at first. Costs `repeats`
-    passes an estimator and epoch. Raises ValueError where the model's latents are too many to enumerate.
+    Temperatures follow the model's global step; learned parts of the estimators keep their initial values. Costs
+    `repeats` passes per estimator and epoch. Raises ValueError if the model has too many latents to enumerate.
     """
 
     def __init__(self, estimators: Mapping[str, Estimator], repeats: int = 100, count: int = 100) -> None:

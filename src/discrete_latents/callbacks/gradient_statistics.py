@@ -1,4 +1,4 @@
-"""The noise of the gradient that a run trains on."""
+"""Variance and signal-to-noise ratio of the gradient that a run trains with."""
 
 import copy
 
@@ -11,15 +11,15 @@ from discrete_latents.models import LatentModel
 
 
 class GradientStatistics(pl.Callback):
-    """At the end of every epoch, on the first `count` validation images, logs of the run's own estimator
+    """At the end of every epoch, on the first `count` validation images, logs for the run's own estimator
 
         gradient/variance    E‖g − E g‖² with g the gradient of an image's bound for its first layer's logits, the mean
                              over images, over `repeats` draws
         gradient/snr         √(‖E g‖² / E‖g − E g‖²), without the share of the noise in the mean of `repeats` draws;
                              infinite for `exact`
 
-    Costs `repeats` passes over `count` images an epoch, that is repeats · count / (training images) of the time of
-    training: 4 % on MNIST with the defaults. Training is left as it is without it, bit for bit.
+    Costs `repeats` passes over `count` images per epoch, repeats · count / (training images) of the training time:
+    4 % on MNIST with the defaults. Does not change training, bit for bit.
     """
 
     def __init__(self, repeats: int = 20, count: int = 100) -> None:
@@ -28,7 +28,7 @@ class GradientStatistics(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
-        estimator = copy.deepcopy(pl_module.estimator).eval()  # so that nothing in it moves
+        estimator = copy.deepcopy(pl_module.estimator).eval()  # so that its own state does not change
         with pl_module.evaluation_noise(), torch.enable_grad():
             draws = draw_gradients(estimator, pl_module.objective(batch), self.repeats)
         pl_module.log("gradient/variance", draws.variance(), sync_dist=True)

@@ -1,4 +1,4 @@
-"""Pictures of what a model does, as PNG files and in the loggers that show images."""
+"""A model's pictures, as PNG files and in loggers that show images."""
 
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,15 @@ from discrete_latents.loggers.media import log_pictures
 from discrete_latents.models import LatentModel
 
 SMALLEST = 56
-"""Images of fewer pixels a side are enlarged to at least this many in a picture."""
+"""Smaller images are enlarged to at least this many pixels a side."""
 
 
 class Pictures(pl.Callback):
-    """Writes the `pictures` of the first images of a split into `folder`: after testing, and, of validation
-    images, every `every_n_epochs` epochs of training, 0 for never; later pictures replace earlier ones. None where
-    no process has all parameters (FSDP)."""
+    """Writes the model's `pictures` of the first `count` images of a split, and its `figures`, into `folder`.
+
+    After testing, of the tested split; in training every `every_n_epochs` epochs (0: never), of validation images.
+    Later pictures replace earlier ones. Under FSDP nothing is written: no process has all parameters.
+    """
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
         self.folder = Path(folder)
@@ -58,7 +60,7 @@ class Pictures(pl.Callback):
 
 
 def arrange(rows: Tensor) -> Tensor:
-    """Rows of images, (rows, columns, C, H, W), as one picture, (3, height, width)."""
+    """One picture, (3, height, width), of rows of images, (rows, columns, C, H, W)."""
     scale = -(-SMALLEST // rows.shape[-1])
     images = rows.flatten(0, 1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     return make_grid(images.clamp(0, 1), nrow=rows.shape[1], padding=2, pad_value=0.5)

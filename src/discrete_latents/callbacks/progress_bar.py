@@ -1,4 +1,4 @@
-"""One progress bar for the whole of training."""
+"""One progress bar for all of training."""
 
 from typing import Any
 
@@ -16,8 +16,10 @@ from rich.progress import (
 
 
 class RunProgress(ProgressBar):
-    """Epochs and optimiser steps done of all, time passed, time to come, and the last logged values; then a bar
-    for testing. Drawn by rich, `refresh_rate` times a second, apart from the training loop."""
+    """Epochs, optimiser steps, elapsed and remaining time, and the last logged values; then a bar for testing.
+
+    Drawn by rich on stderr, `refresh_rate` times a second, in a thread of its own.
+    """
 
     def __init__(self, refresh_rate: float = 4.0) -> None:
         super().__init__()

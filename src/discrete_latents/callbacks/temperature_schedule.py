@@ -1,4 +1,4 @@
-"""Moves the estimator's temperature with the global step."""
+"""Sets the estimator's temperature to its schedule's value at the global step."""
 
 import lightning.pytorch as pl
 
@@ -6,10 +6,9 @@ from discrete_latents.models import LatentModel
 
 
 class TemperatureSchedule(pl.Callback):
-    """Sets τ before every training step to what it is at the global step, and logs it each epoch.
+    """Updates τ before every training step, and logs it each epoch. Ignores estimators without a temperature.
 
-    The step counts over the whole of training: a new epoch, a resume and a validation pass leave τ where the
-    schedule has it. Nothing to do for an estimator without a temperature.
+    The global step counts over all epochs and resumes, and not in validation.
     """
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: LatentModel, batch: object, batch_idx: int) -> None:

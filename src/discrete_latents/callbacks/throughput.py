@@ -1,4 +1,4 @@
-"""How fast training is."""
+"""Training speed."""
 
 import time
 
@@ -7,8 +7,8 @@ import torch
 
 
 class Throughput(pl.Callback):
-    """Images a second over all processes, in training steps alone: set-up, validation, and the writing that
-    follows it are not counted. Logged each epoch as images_per_second; `images_per_second` is that of the fit.
+    """Logs images_per_second each epoch: images over all processes per second of training steps. Set-up, validation and
+    writing are not counted. The attribute `images_per_second` is the mean over the fit.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Throughput(pl.Callback):
 
 
 def now(device: torch.device) -> float:
-    """The time once the device has done all that it was given."""
+    """The time, in seconds, after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

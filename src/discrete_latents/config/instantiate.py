@@ -1,4 +1,4 @@
-"""Objects from a configuration. The only module that calls Hydra's `instantiate`."""
+"""Builds objects from a configuration. The only module that calls Hydra's `instantiate`."""
 
 import re
 from collections.abc import Iterator

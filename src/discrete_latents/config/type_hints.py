@@ -1,7 +1,7 @@
-"""Settings against the annotations of what they are given to.
+"""Checks settings against the type annotations of the objects that they are given to.
 
-What a constructor takes is not always what it can work with: "maybe" is as true as true, and three samples are as good
-as "three" until something counts them.
+Constructors often accept a value of the wrong type and fail later: "maybe" counts as true, and the text "3" is no
+number of samples.
 """
 
 import inspect
@@ -27,10 +27,10 @@ MAPPINGS = (dict, Mapping, MutableMapping)
 
 
 def mistakes(node: Any, name: str = "") -> Iterator[str]:
-    """Settings that are not what their annotations say, one line each, beginning with the setting's dotted name.
+    """One line for each setting whose value does not fit its annotation, beginning with the setting's dotted name.
 
-    node: settings as plain dictionaries, lists and values; those with a `_target_` describe an object. What has no
-    annotation, or one that cannot be read, is taken as it is.
+    node: settings as plain dictionaries, lists and values; a dictionary with a `_target_` describes an object.
+    Settings without an annotation, or with one that cannot be resolved, are not checked.
     """
     if isinstance(node, Mapping):
         hints = annotations(node["_target_"]) if "_target_" in node else {}
@@ -46,8 +46,7 @@ def mistakes(node: Any, name: str = "") -> Iterator[str]:
 
 
 def annotations(target: str) -> dict[str, Any]:
-    """The annotations of a function's parameters, or of those that a class and its bases are made from, by dotted
-    name."""
+    """The annotations of the parameters of a function or a class (its bases' included), given its dotted name."""
     try:
         made_by = resolve_name(target)
     except (ImportError, AttributeError, ValueError):
@@ -67,8 +66,8 @@ def annotations(target: str) -> dict[str, Any]:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a setting can be given where an annotation stands: numbers, text and lists of them by themselves, any
-    other object as a mapping that describes it."""
+    """Whether a setting fits an annotation: numbers, text and lists directly, other objects as a mapping that describes
+    them."""
     kind, inner = get_origin(annotation) or annotation, get_args(annotation)
     if kind is Annotated:
         return fits(value, inner[0])
@@ -96,7 +95,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def in_words(annotation: Any) -> Iterator[str]:
-    """What an annotation allows, as one says it of a configuration."""
+    """The values that an annotation allows, as a user writes them in a configuration."""
     kind, inner = get_origin(annotation) or annotation, get_args(annotation)
     if kind is Annotated:
         yield from in_words(inner[0])

@@ -1,4 +1,4 @@
-"""Loggers: one option of the group `logger` a file, and what they show beside numbers."""
+"""Loggers: one option of the group `logger` a file, and pictures and histograms in them."""
 
 from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.loggers.wandb_run import WandbRun

@@ -1,4 +1,4 @@
-"""Pictures and histograms in the loggers that show them."""
+"""Logs pictures and histograms to the loggers that show them: W&B and TensorBoard."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def shows_more(loggers: Iterable[Logger]) -> bool:
 
 @rank_zero_only
 def log_pictures(loggers: Iterable[Logger], pictures: Mapping[str, Path], step: int) -> None:
-    """Shows PNG files, each as images/NAME."""
+    """Logs PNG files, each as images/NAME."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -34,7 +34,7 @@ def log_pictures(loggers: Iterable[Logger], pictures: Mapping[str, Path], step: 
 
 @rank_zero_only
 def log_shares(loggers: Iterable[Logger], name: str, shares: Tensor, step: int) -> None:
-    """Shows how values in [0, 1] are distributed, in 50 bins."""
+    """Logs a histogram of values in [0, 1], in 50 bins."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb

@@ -1,4 +1,4 @@
-"""metrics.csv: every logged value of a run."""
+"""Logs every value of a run into metrics.csv."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ from discrete_latents.errors import UserError
 
 
 class MetricsCSV(Logger):
-    """Writes one row a logged step into `path`, at once, so that a killed run keeps what it had.
+    """Writes one row for each logged step into `path`, at once, so that a killed run keeps its rows.
 
-    A resumed run goes on in the same file, with `continue_after` the rows of its checkpoint. (Lightning's own CSVLogger
-    deletes what is there.) Raises UserError where that file is something else.
+    A resumed run continues in the same file, with `continue_after` the row count of its checkpoint. (Lightning's own
+    CSVLogger deletes the file.) Raises UserError if the file is not such a table.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,17 +42,17 @@ class MetricsCSV(Logger):
         return str(self.path.parent)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        """Nothing: the configuration is in the run's `.hydra` folder."""
+        """Does nothing: the configuration is saved in the run's `.hydra` folder."""
 
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         if self.rows is None:
             self.rows = self.read()
         return len(self.rows)
 
     def continue_after(self, count: int) -> None:
-        """Goes on after the first `count` rows of the file: later ones are of steps that are now done again, but for
-        a test that ended a shorter run. The file stays as it is until something is logged."""
+        """Continues after the first `count` rows: later ones are of steps that will be repeated, except the test that
+        ended a shorter run. The file stays as it is until something is logged."""
         rows = self.read()
         self.rows, self.dropped = rows[:count], rows[count:]
 
@@ -74,7 +74,7 @@ class MetricsCSV(Logger):
             self.write()
 
     def write(self) -> None:
-        """Writes the whole file, whose rows have other columns than before, all or nothing."""
+        """Rewrites the file atomically, with the columns of all rows."""
         assert self.rows is not None
         self.columns = ["step", *sorted(set().union(*self.rows) - {"step"})]
         table = io.StringIO(newline="")
@@ -84,7 +84,7 @@ class MetricsCSV(Logger):
         atomic_write(self.path, table.getvalue())
 
     def read(self) -> list[dict[str, Any]]:
-        """The rows of an earlier part of this run. Raises UserError for a file that is no such table."""
+        """The rows in the file, without empty cells. Raises UserError if it is not such a table."""
         if not self.path.is_file():
             return []
         rows = None

@@ -1,1 +1,1 @@
-"""Many jobs from one command line."""
+"""Sweeps: many jobs from one command line, each in a run directory of its own."""
