@@ -26,7 +26,6 @@ BAD_SETTINGS = [
     case("latent=null", "latent = null is not an option", "gumbel_softmax"),
     case("model=null", "model = null is not an option", "categorical_vae"),
     case("temperature=3", "temperature = 3 is not an option", "constant, cosine"),
-    case("experiment=null", "experiment = null is not an option", "vae_digits"),
     case("logger=wandb,csv", "logger=wandb,csv", "key=[value1,value2]"),
     case("+latent=exact", "Multiple values for latent"),
     case("model.network.hidden={a:1}", "model.network.hidden={a:1}"),
@@ -87,7 +86,7 @@ BAD_SETTINGS = [
     case("data.source=digits", "data.source must be an object, by its _target_, got 'digits'"),
     case("data.source._target_=foo.bar", "data.source", "foo.bar"),
     case("data=mnist data.source.dataset=Foo", "data.source.dataset must be one of MNIST, FashionMNIST", "got 'Foo'"),
-    case("data=mnist paths.data_dir=null", "data.source.root must be text, got None"),
+    case("data=mnist paths.data_dir=null", "paths.data_dir must be text, got None"),
     case("data=mnist paths.data_dir=/dev/null", "/dev/null/MNIST/raw", "paths.data_dir"),
     # Models and networks.
     case("model.num_latents=true", "model.num_latents must be a whole number of at least 1, got True"),
