@@ -13,7 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 LAYERS = [
-    {"latent", "affine", "annotations", "errors", "summary", "command_line"},
+    {"latent", "affine", "annotations", "errors", "lightning_internals", "summary", "command_line"},
     {"networks", "likelihoods", "optimization", "metrics_csv", "dashboards", "distributed"},
     {"models", "data"},
     {"callbacks"},

@@ -14,11 +14,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from discrete_latents.callbacks import LearningRate
 from discrete_latents.dashboards import WandbRun
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
 from discrete_latents.latent import Temperature
 from discrete_latents.latent.checks import positive, truth, whole
+from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.making import first_line, locate, make, parts
 from discrete_latents.models import LatentModel
 
@@ -152,15 +154,18 @@ def check_labels(model: LatentModel, data: ImageData) -> None:
 
 
 def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
-    callbacks = list(parts(config, "callbacks", pl.Callback))
+    callbacks = [LearningRate(), *parts(config, "callbacks", pl.Callback)]
     if not checkpoints:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
         loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]  # it is training's
-    return make(
+    trainer = make(
         config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
     )
+    if config.steps_per_loop > 1:
+        use_fast_epoch_loop(trainer)
+    return trainer
 
 
 def check_batches(trainer: pl.Trainer, data: ImageData) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from discrete_latents.errors import UserError
+from discrete_latents.lightning_internals import begun_experiment, wandb_settings
 
 STEP = "trainer/global_step"
 """The x-axis of everything that Lightning logs to W&B."""
@@ -72,13 +73,13 @@ class WandbRun(WandbLogger):
             log_model=log_model,  # type: ignore[arg-type]
             **settings,
         )
-        self._wandb_init.pop("anonymous", None)  # Lightning's, of which W&B warns
+        wandb_settings(self).pop("anonymous", None)  # Lightning's, of which W&B warns
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The W&B run, begun when first asked for."""
-        if self._experiment is None:
+        if begun_experiment(self) is None:
             import wandb
 
             try:
@@ -93,7 +94,7 @@ class WandbRun(WandbLogger):
             if not run.disabled:
                 kept = {key: getattr(run, key) or None for key in ("id", "project", "entity", "name", "group")}
                 self.record.write_text(json.dumps(kept, indent=2) + "\n")
-        return self._experiment
+        return begun_experiment(self)
 
 
 def sweep_and_job() -> tuple[str | None, str | None]:

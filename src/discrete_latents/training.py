@@ -71,7 +71,6 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     with ending(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
-        model.take_steps(config.steps_per_loop, trainer)
         fit(trainer, model, data, resumed)
         steps, epochs = trainer.global_step, trainer.current_epoch
         metrics: Mapping[str, float] = {}
