@@ -20,8 +20,8 @@ ORDERS = {
         < search summary
     """,
     "callbacks": """
-        checkpoint code_histogram distance_to_exact gradient_statistics pictures progress_bar temperature_schedule
-        throughput
+        code_histogram distance_to_exact gradient_statistics learning_rate pictures progress_bar stop_signals
+        temperature_schedule throughput < checkpoint
     """,
     "config": "command_parser overrides migration type_hints < compose instantiate < saved < composition_errors",
     "data": "augmentation batches binarization sources < datamodule",
@@ -37,7 +37,7 @@ ORDERS = {
     """,
     "likelihoods": "base < bernoulli gaussian",
     "loggers": "media metrics_csv wandb_run",
-    "models": "multi_step code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
+    "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
     "runs": "directory metrics checkpoints < results results_table",

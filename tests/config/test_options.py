@@ -198,13 +198,13 @@ def test_a_linear_network_has_no_hidden_layers():
 
 def test_overfitting_sees_the_same_three_batches_in_every_epoch(tmp_path, monkeypatch):
     seen = []
-    step = LatentModel.step_loss
+    step = LatentModel.training_step
 
-    def recorded(self: LatentModel, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def recorded(self: LatentModel, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         seen.append(batch[0].clone())
-        return step(self, batch)
+        return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(LatentModel, "step_loss", recorded)
+    monkeypatch.setattr(LatentModel, "training_step", recorded)
     run(tiny(["debug=overfit", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"], tmp_path))
     assert len(seen) == 6
     assert all(torch.equal(first, second) for first, second in zip(seen[:3], seen[3:], strict=True))

@@ -4,6 +4,7 @@ from discrete_latents.callbacks.checkpoint import Checkpoints
 from discrete_latents.callbacks.code_histogram import CodeHistogram
 from discrete_latents.callbacks.distance_to_exact import DistanceToExact
 from discrete_latents.callbacks.gradient_statistics import GradientStatistics
+from discrete_latents.callbacks.learning_rate import LearningRate
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress_bar import RunProgress
 from discrete_latents.callbacks.temperature_schedule import TemperatureSchedule
@@ -14,6 +15,7 @@ __all__ = [
     "CodeHistogram",
     "DistanceToExact",
     "GradientStatistics",
+    "LearningRate",
     "Pictures",
     "RunProgress",
     "TemperatureSchedule",

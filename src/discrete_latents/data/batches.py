@@ -96,17 +96,11 @@ class Batches:
         self.to_float = to_float
         self.position = 0
         self.resume_at = (-1, 0)  # epoch and position
-        self.following: Iterator[tuple[Tensor, Tensor]] = iter(())
-        """The batches that the iteration in progress has still to give, for a caller that takes several."""
 
     def __len__(self) -> int:
         return self.sampler.count_batches(self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self.following = self.epoch()
-        return self.following
-
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         # The caller may stop before the end, so where to start is never read off where the last epoch stopped.
         epoch, position = self.resume_at
         self.position, self.resume_at = position if epoch == self.sampler.epoch else 0, (-1, 0)

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
+from discrete_latents.lightning_internals import begun_experiment, wandb_settings
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory, read_json
 from discrete_latents.runs.metrics import best_in_validation
 
@@ -70,13 +71,13 @@ class WandbRun(WandbLogger):
             log_model=log_model,  # type: ignore[arg-type]
             **settings,
         )
-        self._wandb_init.pop("anonymous", None)  # Lightning's, of which W&B warns
+        wandb_settings(self).pop("anonymous", None)  # Lightning's, of which W&B warns
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The W&B run, started at the first access."""
-        if self._experiment is None:
+        if begun_experiment(self) is None:
             import wandb
 
             try:
@@ -91,7 +92,7 @@ class WandbRun(WandbLogger):
             if not run.disabled:
                 kept = {key: getattr(run, key) or None for key in ("id", "project", "entity", "name", "group")}
                 atomic_write(self.record, json.dumps(kept, indent=2) + "\n")
-        return self._experiment
+        return begun_experiment(self)
 
 
 def sweep_and_job() -> tuple[str | None, str | None]:

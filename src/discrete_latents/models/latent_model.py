@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,15 +12,18 @@ from torch import Tensor
 from discrete_latents.checks import whole
 from discrete_latents.errors import NotFinite
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
+from discrete_latents.lightning_internals import attached_trainer, count_manual_steps
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
-from discrete_latents.models.multi_step import Batch, SteppedModule
 from discrete_latents.optimization import Optimization
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W), as floats, and their labels (B,)."""
 
 EVALUATION_SEED = 0
 
 
-class LatentModel(SteppedModule):
+class LatentModel(pl.LightningModule):
     """A model with discrete latents. Subclasses define `objective` and `pictures`, and never look at the
     estimator.
 
@@ -94,7 +98,7 @@ class LatentModel(SteppedModule):
         bound = self(batch).mean()
         return -bound, bound
 
-    def step_loss(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, bound = self.training_loss(batch)
         # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach().clone())  # a replayed step writes where the last one did
@@ -110,15 +114,18 @@ class LatentModel(SteppedModule):
             raise NotFinite(self.global_step + 1, batch)
         self.trained_bounds.clear()
         self.log(name, value, prog_bar=True, logger=False)
-        for logger in self.loggers:  # itself, since Lightning logs at the end of a turn
+        for logger in self.loggers:  # itself: Lightning would repeat the value with whatever else is logged later
             logger.log_metrics({name: float(value)}, step=self.global_step)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser of `optimization`, whose rate the callback LearningRate moves."""
+        return self.optimization.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def setup(self, stage: str) -> None:
         self.trained_bounds.clear()
 
     def on_train_start(self) -> None:
         """Processes start from the same weights, since they share a seed, and draw different noise."""
-        super().on_train_start()
         self.trained_bounds = [bound.to(self.device) for bound in self.trained_bounds]
         if self.compiled and not self.estimator.differentiates:
             self.compile_step()
@@ -139,7 +146,7 @@ class LatentModel(SteppedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
-        super().on_load_checkpoint(checkpoint)
+        count_manual_steps(checkpoint)  # of a run of before November 2026
         torch.set_rng_state(checkpoint["noise"])
         self.trained_bounds = list(checkpoint.get("trained_bounds", ()))
         if self.device.type == "cuda" and "cuda_noise" in checkpoint:
@@ -190,7 +197,8 @@ class LatentModel(SteppedModule):
     def evaluation_noise(self, batch_idx: int = 0, stream: int = 0) -> Iterator[None]:
         """Evaluation draws its own noise, and training's is left as it was. It is that of the batch, by its number over
         all processes: the same every time, and however many processes there are."""
-        processes = self.trainer.world_size if self._trainer else 1
+        trainer = attached_trainer(self)
+        processes = trainer.world_size if trainer else 1
         number = batch_idx * processes + self.global_rank
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(EVALUATION_SEED + (10_000 * (1 + number) if stream else number))

@@ -119,9 +119,9 @@ class SemiSupervised(LatentModel):
         sampler = HardSampler()  # of the style alone: no class is drawn
         return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
-    def step_loss(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.bounds_weight = float(self.global_step >= self.warmup)
-        return super().step_loss(batch)
+        return super().training_step(batch, batch_idx)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, labels = batch

@@ -9,9 +9,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
+from discrete_latents.callbacks import LearningRate
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError, first_line
+from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
 from discrete_latents.training.validate import check_labels
@@ -69,12 +71,15 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
 def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     """The trainer with its callbacks and loggers. checkpoints: False leaves out what belongs to training alone: the
     checkpoints and the W&B run."""
-    callbacks = list(parts(config, "callbacks", pl.Callback))
+    callbacks = [LearningRate(), *parts(config, "callbacks", pl.Callback)]
     if not checkpoints:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
         loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]
-    return make(
+    trainer = make(
         config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
     )
+    if config.steps_per_loop > 1:
+        use_fast_epoch_loop(trainer)
+    return trainer

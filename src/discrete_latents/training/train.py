@@ -63,7 +63,6 @@ def train(
     run.folder.mkdir(parents=True, exist_ok=True)
     with orderly_shutdown(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
-        model.take_steps(config.steps_per_loop, trainer)
         try:
             fit(trainer, model, data, resumed)
         finally:

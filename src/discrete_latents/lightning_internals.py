@@ -1,0 +1,339 @@
+"""Every touch of what Lightning keeps private, by name: the one page to read again before a newer Lightning is allowed.
+
+Written against Lightning 2.6.6. Each function or class names the public behaviour that it stands for. Nothing here
+knows of this package's models, data or settings.
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.core.hooks import DataHooks
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.optimization.automatic import Closure
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor, nn
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop over the batches of an epoch
+
+CALLED = {
+    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "on_train_batch_end", "training_step", "lr_scheduler_step"),
+}
+"""Hooks of a training batch that `FastEpochLoop` calls itself, of callbacks and of the module."""
+
+ELSEWHERE = {
+    *("setup", "teardown", "prepare_data", "on_fit_start", "on_fit_end", "on_exception", "on_gpu"),
+    *("on_train_start", "on_train_end", "on_train_epoch_start", "on_train_epoch_end"),
+    *("on_sanity_check_start", "on_sanity_check_end", "on_save_checkpoint", "on_load_checkpoint"),
+    *("on_validation_model_eval", "on_validation_model_train", "on_validation_model_zero_grad"),
+    *("on_test_model_eval", "on_test_model_train", "on_predict_model_eval"),
+    *(
+        f"on_{stage}_{moment}"
+        for stage in ("validation", "test", "predict")
+        for moment in ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
+    ),
+    *("validation_step", "test_step", "predict_step"),
+    *("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"),
+    *("configure_callbacks", "configure_model", "configure_optimizers", "configure_sharded_model"),
+    *("state_dict", "load_state_dict", "state_key", "load_from_checkpoint", "save_hyperparameters"),
+    *("remove_ignored_hparams", "hparams", "hparams_initial", "example_input_array", "strict_loading", "fabric"),
+    *("trainer", "logger", "loggers", "current_epoch", "global_step", "global_rank", "local_rank", "device", "dtype"),
+    *("device_mesh", "automatic_optimization", "log", "log_dict", "print", "all_gather", "manual_backward"),
+    *("optimizers", "lr_schedulers", "toggle_optimizer", "untoggle_optimizer", "toggled_optimizer"),
+    *("freeze", "unfreeze", "to_onnx", "to_tensorrt", "to_torchscript"),
+}
+"""Public names of `Callback` and `LightningModule` that Lightning calls at no time between a training batch's start and
+its end, or whose only callers are the module's own methods."""
+
+
+def defaults(kind: type, *without: type) -> dict[str, Any]:
+    """A class's public functions that are neither `CALLED` nor `ELSEWHERE`, so also those that a newer Lightning adds.
+
+    without: classes whose names do not count.
+    """
+    names = {name for name in dir(kind) if not name.startswith("_")} - CALLED - ELSEWHERE
+    names -= {name for other in without for name in dir(other)}
+    return {name: getattr(kind, name) for name in sorted(names) if callable(getattr(kind, name))}
+
+
+MODULE = defaults(pl.LightningModule, nn.Module)
+"""`backward`, `optimizer_step`, `configure_gradient_clipping`, the batch transfers, …: Lightning's loop calls these."""
+
+CALLBACK = defaults(pl.Callback)
+
+DATA = {name: function for name, function in MODULE.items() if hasattr(DataHooks, name)}
+
+STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
+"""Of which a training batch calls nothing but `training_step` and what `Strategy` has by default."""
+
+PRECISIONS = (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
+"""Of which a training batch calls nothing but the context of the forward pass, without a gradient scaler."""
+
+
+def overrides(thing: object, functions: Mapping[str, Any]) -> bool:
+    """Whether an object has another method, of its class or its own, in place of one of these functions."""
+    return any(getattr(getattr(thing, name), "__func__", None) is not plain for name, plain in functions.items())
+
+
+class FastEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over the batches of an epoch, with its every promise, for 0.14 ms a batch instead of 0.55.
+
+    Lightning wraps each hook of each object in a profiler's context and a line of debugging, inspects the signature of
+    `training_step` and collects what was logged, in every batch, whether or not there is any of it. Here a batch calls
+    the hooks in Lightning's order with the same arguments and counters, and nothing else. Before each batch it decides
+    whether it can (`is_plain`); where not, the batch is Lightning's own `advance`. Validation, stops, signals and the
+    epoch's end are Lightning's in both cases: `on_advance_end` and `run` decide on them after each batch.
+    """
+
+    step_signature: tuple[Any, bool] = (None, False)
+
+    def is_plain(self, data_fetcher: _DataFetcher) -> bool:
+        """Whether this batch needs nothing that only Lightning's own `advance` does: a restart in the middle of an
+        epoch, manual optimisation, `dataloader_iter`, accumulated, clipped or scaled gradients, a profiler, a strategy
+        or precision of another kind, or an overridden hook that `hook` does not call."""
+        trainer, strategy = self.trainer, self.trainer.strategy
+        model, precision = strategy.lightning_module, strategy.precision_plugin
+        callbacks = trainer.callbacks if CALLBACK else []  # type: ignore[attr-defined]
+        return (
+            not self.restarting
+            and type(data_fetcher) is _PrefetchDataFetcher
+            and model is not None
+            and model.automatic_optimization
+            and not self.automatic_optimization._skip_backward
+            and trainer.accumulate_grad_batches == 1
+            and not trainer.gradient_clip_val
+            and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
+            and type(strategy) in STRATEGIES
+            and getattr(strategy, "_model_averager", None) is None
+            and type(precision) in PRECISIONS
+            and getattr(precision, "scaler", None) is None
+            and len(strategy.optimizers) == 1
+            and not isinstance(strategy.optimizers[0], LightningOptimizer)
+            and not overrides(model, MODULE)
+            and not (trainer.datamodule and overrides(trainer.datamodule, DATA))  # type: ignore[attr-defined]
+            and not any(overrides(callback, CALLBACK) for callback in callbacks)
+        )
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        """One batch. Raises StopIteration where the epoch ends before it: no batch is left, or the module's
+        `on_train_batch_start` returned -1."""
+        if not self.is_plain(data_fetcher):
+            super().advance(data_fetcher)
+            return
+        trainer, progress, results = self.trainer, self.batch_progress, self._results
+        if self.val_loop.restarting:
+            self.val_loop.restarting = False
+        if trainer.world_size > 1:
+            self._broadcast_sigterm_tensor()
+        batch, _, _ = next(data_fetcher)
+        batch_idx = self.batch_idx + 1
+        progress.is_last_batch = data_fetcher.done
+        batch = self.transferred(batch)
+        progress.increment_ready()
+        trainer._logger_connector.on_batch_start(batch)
+        outputs, ends_epoch = None, False
+        if batch is None:
+            self._warning_cache.warn("train_dataloader yielded None. If this was on purpose, ignore this warning...")
+        elif ends_epoch := self.hook("on_train_batch_start", batch, batch_idx) == -1:
+            progress.increment_by(0, is_last_batch=True)
+        else:
+            progress.increment_started()
+            outputs = self.optimize(batch, batch_idx)
+        progress.increment_processed()
+        if trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            if self._num_ready_batches_reached():
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        if ends_epoch:
+            raise StopIteration
+        self.hook("on_train_batch_end", outputs, batch, batch_idx)
+        if results:  # what `log` was called with, in this epoch or before
+            trainer._logger_connector.on_batch_end()
+        else:
+            results.batch = results.batch_size = None
+        progress.increment_completed()
+        if results:
+            trainer._logger_connector.update_train_step_metrics()
+
+    def transferred(self, batch: Any) -> Any:
+        """A batch as a model of this precision on this device takes it."""
+        strategy = self.trainer.strategy
+        batch = strategy.precision_plugin.convert_input(batch)
+        device = strategy.root_device
+        if type(batch) in (tuple, list) and all(type(part) is Tensor and part.device == device for part in batch):
+            return batch
+        return strategy.batch_to_device(batch, dataloader_idx=0)
+
+    def hook(self, name: str, *arguments: Any) -> Any:
+        """Calls a hook of every callback, then of the module, whose answer it returns. `log` finds its name there."""
+        trainer = self.trainer
+        model = trainer.strategy.lightning_module
+        assert model is not None
+        attributes = vars(model)  # a module's own __setattr__ takes a microsecond
+        outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            function = getattr(callback, name)
+            if callable(function):
+                function(trainer, model, *arguments)
+        function = getattr(model, name)
+        answer = function(*arguments) if callable(function) else None
+        attributes["_current_fx_name"] = outer
+        return answer
+
+    def optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """An optimiser step on a batch by Lightning's closure: `training_step`, zeroed gradients, backward. Returns the
+        loss, detached, and what else `training_step` returned: the `outputs` of `on_train_batch_end`."""
+        model, automatic = self.trainer.strategy.lightning_module, self.automatic_optimization
+        assert model is not None
+        optimizer = self.trainer.strategy.optimizers[0]
+        progress, attributes = automatic.optim_progress.optimizer, vars(model)
+        arguments: Any = {"batch": batch, "batch_idx": batch_idx} if self.takes_batch_idx(model) else {"batch": batch}
+
+        def zero_grad() -> None:
+            progress.zero_grad.increment_ready()
+            self.hook("on_before_zero_grad", optimizer)
+            progress.zero_grad.increment_started()
+            optimizer.zero_grad()
+            progress.zero_grad.increment_completed()
+
+        def backward(loss: Tensor) -> None:
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "backward"
+            self.hook("on_before_backward", loss)
+            loss.backward()
+            self.hook("on_after_backward")
+            attributes["_current_fx_name"] = outer
+
+        closure = Closure(lambda: automatic._training_step(arguments), backward, zero_grad)
+
+        def step_closure() -> Any:
+            loss = closure()
+            self.hook("on_before_optimizer_step", optimizer)
+            return loss
+
+        progress.step.increment_ready()
+        outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "optimizer_step"
+        optimizer.step(closure=step_closure)  # type: ignore[arg-type]
+        attributes["_current_fx_name"] = outer
+        progress.step.increment_completed()
+        result = closure.consume_result()
+        return {} if result.loss is None else result.asdict()
+
+    def takes_batch_idx(self, model: pl.LightningModule) -> bool:
+        """Whether `training_step` takes the batch's number, beside the batch."""
+        step, answer = self.step_signature
+        if step != model.training_step:
+            step, answer = model.training_step, is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)
+            self.step_signature = step, answer
+        return answer
+
+
+def use_fast_epoch_loop(trainer: pl.Trainer) -> None:
+    """Trains by `FastEpochLoop`. To be called before `fit`."""
+    fit = trainer.fit_loop
+    fit.epoch_loop = FastEpochLoop(trainer, fit.min_steps, fit.max_steps)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where training stands
+
+
+def is_last_batch(trainer: pl.Trainer) -> bool:
+    """Whether the present training batch is its epoch's last."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def validation_follows(trainer: pl.Trainer) -> bool:
+    """Whether validation comes between the present training batch and the next."""
+    fetcher = trainer.fit_loop._data_fetcher
+    assert fetcher is not None
+    return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def log_epoch(trainer: pl.Trainer) -> None:
+    """Gives the loggers what was logged of a training epoch, now and not after the last `on_train_epoch_end`."""
+    loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
+    connector.on_epoch_end()
+    loop._batches_that_stepped -= 1  # the step that Lightning writes into an epoch's row
+    connector.update_train_epoch_metrics()
+    loop._batches_that_stepped += 1
+
+
+def count_manual_steps(checkpoint: dict[str, Any]) -> None:
+    """Makes the optimiser steps in a checkpoint those of automatic optimisation, where they were counted under manual
+    optimisation: Lightning counts the two apart, and `global_step` would start from 0."""
+    done, loops = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+    steps = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+    if steps["total"]["completed"] != done:
+        steps["total"] = {"ready": done, "completed": done}
+
+
+def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
+    """`module.trainer`, and None, not an error, where there is none."""
+    return module._trainer
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Signals to stop
+
+
+def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
+    """The signals of which Lightning has set the handler: `stop` is SIGTERM, `requeue` SLURM's that a job runs out of
+    time."""
+    environment = trainer._accelerator_connector.cluster_environment
+    signals = {"stop": signal.SIGTERM}
+    if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
+        signals["requeue"] = environment.requeue_signal
+    return {name: number for name, number in signals.items() if isinstance(signal.getsignal(number), _HandlersCompose)}
+
+
+def before_each_batch(trainer: pl.Trainer, function: Callable[[], None]) -> None:
+    """Calls a function before each training batch where there are several processes, in all of them, in place of
+    Lightning's own exchange of SIGTERM."""
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = function  # type: ignore[method-assign]
+
+
+def set_received_sigterm(trainer: pl.Trainer, received: bool) -> None:
+    """Sets `trainer.received_sigterm`, by which Lightning raises SIGTERMException after this batch or epoch."""
+    trainer._signal_connector.received_sigterm = received
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints and loggers
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, but for last.ckpt, which is written by `write_last` and at no other time."""
+
+    def _save_last_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        """Nothing: Lightning writes it beside a new best alone."""
+
+    def write_last(self, trainer: pl.Trainer) -> None:
+        """Writes last.ckpt of the present state, where `save_last` is set."""
+        if self.save_last:
+            super()._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def is_saved(self, trainer: pl.Trainer) -> bool:
+        """Whether the last checkpoint that was written, best or last, is of the present global step."""
+        return self._last_global_step_saved == trainer.global_step
+
+
+def wandb_settings(logger: WandbLogger) -> dict[str, Any]:
+    """What Lightning is about to call `wandb.init` with."""
+    return logger._wandb_init
+
+
+def begun_experiment(logger: WandbLogger) -> Any:
+    """The W&B run of a logger, and None where it was not begun; `logger.experiment` would begin it."""
+    return logger._experiment

@@ -1,0 +1,38 @@
+"""What Lightning keeps private is touched in one module."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.test_imports import MODULES, NAMES
+
+OTHERS = {"_target_", "_fields", "_asdict", "_get_node", "_linear_pointwise"}
+"""Of Hydra, of named tuples, of OmegaConf and of torch."""
+
+LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}
+"""Of Lightning, private but for the name."""
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def touched(tree: ast.AST) -> Iterator[str]:
+    """Private names that a file imports of Lightning, reads, sets or defines as methods."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (private(node.attr) or node.attr in LOOPS):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("lightning"):
+            yield from filter(private, [*str(node.module).split("."), *(alias.name for alias in node.names)])
+        elif isinstance(node, ast.ClassDef):
+            yield from (item.name for item in node.body if isinstance(item, ast.FunctionDef) and private(item.name))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_private_names_of_lightning_are_touched_in_one_module(path):
+    found = set(touched(ast.parse(path.read_text()))) - OTHERS
+    if path.name == "lightning_internals.py":
+        assert {"_should_check_val_fx", "_HandlersCompose", "_save_last_checkpoint", "epoch_loop"} <= found
+    else:
+        assert found == set()
