@@ -18,7 +18,7 @@ TEMPERATURES = [0.1, 0.5, 1.0, 10.0]
 DRAWS = 100_000
 
 
-def columns(samples: int, seed: int) -> dict[str, tuple[list[float], list[list[float]]]]:
+def draws_by_title(samples: int, seed: int) -> dict[str, tuple[list[float], list[list[float]]]]:
     """By title, the mean of all draws, (K,), and the first `samples` draws, (samples, K)."""
     import torch
 
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     import matplotlib.pyplot as plt
 
-    found = columns(arguments.samples, arguments.seed)
+    found = draws_by_title(arguments.samples, arguments.seed)
     figure = plt.figure(figsize=(9, 1.1 * (1 + arguments.samples)), layout="constrained")
     grid = figure.subplots(1 + arguments.samples, len(found), squeeze=False)
     for column, (title, (expectation, samples)) in enumerate(found.items()):

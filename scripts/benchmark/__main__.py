@@ -89,11 +89,11 @@ def command_line() -> Namespace:
 
 def main() -> None:
     arguments = command_line()
-    from scripts.benchmark.session import measure
+    from scripts.benchmark.session import run_benchmark
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: stopped by SIGTERM"))
     try:
-        measure(arguments)
+        run_benchmark(arguments)
     except UserError as error:
         fail(str(error))
 

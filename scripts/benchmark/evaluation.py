@@ -33,7 +33,7 @@ BATCH = 500
 """Test images, at most."""
 
 
-def trained(steps: int, samples: int, data: str, device: str) -> tuple[CategoricalVAE, Tensor]:
+def trained_model(steps: int, samples: int, data: str, device: str) -> tuple[CategoricalVAE, Tensor]:
     """The model after `steps` steps on the CPU, and the test images; both on the device."""
     overrides = [*CASES["512-256"].settings(), f"eval_samples={samples}", f"paths.data_dir={data}"]
     config = composed([*overrides, "paths.output_dir=."])
@@ -120,7 +120,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     m = settings["samples"]
-    model, images = trained(settings["steps"], m, settings["data"], settings["device"])
+    model, images = trained_model(settings["steps"], m, settings["data"], settings["device"])
     by_hand = ByHand(model)
     seconds: dict[str, list[float]] = {"ours": [], "loop": [], "naive": []}
     differences: list[Tensor] = []

@@ -18,7 +18,7 @@ from scripts.benchmark.report import figure, tables
 from scripts.common.report import write_report
 
 
-def measure(arguments: Namespace) -> None:
+def run_benchmark(arguments: Namespace) -> None:
     """Measures the sections of `arguments.sections` and writes the report, also after an interruption.
 
     Sections and cases that an earlier report of the same machine has, and that are not measured anew, are kept.

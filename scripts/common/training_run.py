@@ -24,7 +24,7 @@ def completed_results(folder: Path) -> dict[str, Any] | None:
     return content if content.get("status") == "completed" else None
 
 
-def train(overrides: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, Any] | None:
+def completed_run(overrides: Sequence[str], folder: Path, quiet: bool = False) -> dict[str, Any] | None:
     """The results of `python train.py overrides…` in a folder, trained only as far as it is not yet.
 
     Returns None if the run failed, or if another process holds its lock. quiet: one thread, and all output goes to

@@ -10,7 +10,7 @@ from hydra.utils import get_class
 
 from discrete_latents.config.compose import composed
 from discrete_latents.errors import fail
-from scripts.common.training_run import mean_of_last, train
+from scripts.common.training_run import completed_run, mean_of_last
 
 Pair = tuple[str, str]
 """A model, "categorical" (20×10) or "bernoulli" (200×2), and an option of `latent`."""
@@ -50,7 +50,7 @@ def pairs(latents: Sequence[str]) -> list[Pair]:
 def trained(pair: Pair, budget: Budget, runs: Path) -> dict[str, Any] | None:
     """The results of a run, trained unless it is completed, with its gradient variance; None if it failed."""
     folder = runs / "_".join(pair)
-    results = train(budget.overrides_of(pair), folder)
+    results = completed_run(budget.overrides_of(pair), folder)
     return results and results | {"gradient_variance": mean_of_last(folder, "gradient/variance", parts=10)}
 
 

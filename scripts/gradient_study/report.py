@@ -34,12 +34,12 @@ def table(results: dict[str, Any]) -> str:
         for row in results["training"]:
             if row["model"] == model:
                 bound = f" ({row['samples']}-sample bound)" if row["samples"] > 1 else ""
-                lines.append(f"| `{row['estimator']}`{bound} | {' | '.join(shown(row[key]) for key in COLUMNS)} |")
+                lines.append(f"| `{row['estimator']}`{bound} | {' | '.join(rounded(row[key]) for key in COLUMNS)} |")
         lines.append("")
     return "\n".join([*lines, *(f"`{name}` is left out: {reason}." for name, reason in results["skipped"].items()), ""])
 
 
-def shown(value: float | None) -> str:
+def rounded(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 0}f}"

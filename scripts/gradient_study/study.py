@@ -49,7 +49,7 @@ def make_estimator(config: DictConfig, temperature: float, held: bool = False) -
     return make(config, "latent")
 
 
-def train(config: DictConfig, arguments: Namespace) -> Iterator[tuple[str, LatentModel, ImageData]]:
+def models_in_training(config: DictConfig, arguments: Namespace) -> Iterator[tuple[str, LatentModel, ImageData]]:
     """Trains a new model on the exact bound. Yields its label, the model and its data at each of the epochs."""
     config = config.copy()
     config.seed = arguments.seed
@@ -72,7 +72,7 @@ def train(config: DictConfig, arguments: Namespace) -> Iterator[tuple[str, Laten
         yield f"epoch {epochs}", model, data
 
 
-def load(arguments: Namespace) -> Iterator[tuple[str, LatentModel, ImageData]]:
+def model_of_run(arguments: Namespace) -> Iterator[tuple[str, LatentModel, ImageData]]:
     """Yields the best model of a run directory, and its data."""
     run = load_run(arguments.run)
     yield arguments.run.name, run.model, build_data(run.config)
@@ -170,7 +170,8 @@ def study(arguments: Namespace) -> dict[str, Any]:
     torch.manual_seed(arguments.seed)
     results: dict[str, Any] = {"training": [], "temperatures": [], "skipped": {}}
     subject, tempered = None, []
-    for label, model, data in load(arguments) if arguments.run else train(latents["exact"], arguments):
+    models = model_of_run(arguments) if arguments.run else models_in_training(latents["exact"], arguments)
+    for label, model, data in models:
         subject = Subject(label, model, data, arguments)
         tempered.clear()
         for name, config in latents.items():

@@ -57,12 +57,12 @@ def markdown(table: PaperTable, found: Sequence[CellResult]) -> str:
     cells = {(cell.row, cell.column): cell for cell in table}
     lines = [table.title, "", f"| | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 1) + "|"]
     for row in table.rows:
-        shown = [text(cells[row, column], results.get((row, column), [])) for column in table.columns]
+        shown = [cell_text(cells[row, column], results.get((row, column), [])) for column in table.columns]
         lines.append(f"| {row} | {' | '.join(shown)} |")
     return "\n".join([*lines, "", " ".join([legend(results.values()), *table.remarks]), ""])
 
 
-def text(cell: PaperCell, found: Sequence[CellResult]) -> str:
+def cell_text(cell: PaperCell, found: Sequence[CellResult]) -> str:
     """Our mean and the paper's number in brackets: bold if ours is at least as good, otherwise with the gap."""
     factor = scale(cell.metric)
     paper = "" if cell.published is None else f" ({cell.published * factor:.1f})"

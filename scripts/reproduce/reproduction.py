@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from discrete_latents.errors import UserError
-from scripts.common.training_run import completed_results, logged, mean_of_last, train
+from scripts.common.training_run import completed_results, completed_run, logged, mean_of_last
 from scripts.reproduce.report import CellResult, report, with_earlier
 from scripts.reproduce.table import PaperCell, PaperTable, folder_name, load_table
 
@@ -44,7 +44,7 @@ class Reproduction:
         """Trains a run unless it is completed. Returns whether it is in the end."""
         if completed_results(folder) is not None:
             return True
-        completed = train([*overrides, *self.extra], folder, quiet=self.jobs > 1) is not None
+        completed = completed_run([*overrides, *self.extra], folder, quiet=self.jobs > 1) is not None
         print(f"{folder}: {'completed' if completed else 'failed, or another process runs it'}", flush=True)
         return completed
 

@@ -37,6 +37,9 @@ WRONG = {
     "discrete_latents.summary": ["--by"],
 }
 
+WITHOUT_DESCRIPTION = r"^  \S+( \S+)*\n(?! {10})"
+"""An argument in a help: its description is on its line, or on the next one, further in."""
+
 PROBE = """
 import resource, runpy, sys
 name, sys.argv[1:] = sys.argv[1], ["--help"]
@@ -70,14 +73,21 @@ def test_help_comes_at_once_and_begins_with_the_purpose_and_an_example(name: str
     shown, seconds, heavy = help_of(name)
     assert heavy == []
     assert seconds < 1
-    purpose, empty, example, *rest = shown.splitlines()
+    purpose, empty, example, *_ = shown.splitlines()
     assert re.fullmatch(r"[A-Z].*\.", purpose)
     assert empty == ""
     assert re.match(rf"    {re.escape(MODULES.get(name, f'python -m {name}'))}\b", example)
-    # What argparse lists: every argument with a description, every option once.
-    listed = "\n".join(rest).partition("\noptions:")[2]
-    assert "-h, --help" in listed
-    assert not re.search(r"^  --?\S+( [A-Z_{][^ ]*)*\n(?! {10})", listed, re.MULTILINE)
+    assert "-h, --help" in shown
+    assert not re.search(WITHOUT_DESCRIPTION, shown, re.MULTILINE)
+
+
+ARGUMENTS = ["--quiet", "--epochs EPOCHS", "--latents LATENT [LATENT ...]", "--device {cpu,cuda}", "N"]
+
+
+@pytest.mark.parametrize("line", ARGUMENTS)
+def test_an_argument_without_description_is_found(line: str):
+    for text in (f"  {line}\n  --seed SEED  of it\n", f"  --seed SEED  of it\n  {line}\n"):
+        assert re.search(WITHOUT_DESCRIPTION, text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from discrete_latents.config.compose import configurations
 from discrete_latents.runs.metrics import unit
-from scripts.common.training_run import train
+from scripts.common.training_run import completed_run
 from scripts.reproduce import table as tables
 from scripts.reproduce.__main__ import main
-from scripts.reproduce.report import legend, text, with_earlier
+from scripts.reproduce.report import cell_text, legend, with_earlier
 from scripts.reproduce.table import PaperCell, PaperTable, load_table
 from tests.helpers.modules import ROOT, run_module
 
@@ -62,14 +62,14 @@ def test_table_1_has_its_28_cells():
 
 def test_ours_is_bold_where_it_is_as_good_and_has_its_gap_where_not():
     nats = PaperCell("row", "column", (), "test/nll", 100.0)
-    assert text(nats, []) == "– (100.0)"
-    assert text(nats, [{"value": 99.0}]) == "**99.0** (100.0)"
-    assert text(nats, [{"value": 100.04}]) == "**100.0** (100.0)"
-    assert text(nats, [{"value": 101.5}]) == "101.5 (100.0; +1.5)"
-    assert text(nats, [{"value": 98.0}, {"value": 99.0}]) == "**98.5 ± 0.5** (100.0)"
+    assert cell_text(nats, []) == "– (100.0)"
+    assert cell_text(nats, [{"value": 99.0}]) == "**99.0** (100.0)"
+    assert cell_text(nats, [{"value": 100.04}]) == "**100.0** (100.0)"
+    assert cell_text(nats, [{"value": 101.5}]) == "101.5 (100.0; +1.5)"
+    assert cell_text(nats, [{"value": 98.0}, {"value": 99.0}]) == "**98.5 ± 0.5** (100.0)"
     share = PaperCell("row", "column", (), "test/accuracy", 0.926)
-    assert text(share, [{"value": 0.95}]) == "**95.0** (92.6)"
-    assert text(share, [{"value": 0.90}]) == "90.0 (92.6; -2.6)"
+    assert cell_text(share, [{"value": 0.95}]) == "**95.0** (92.6)"
+    assert cell_text(share, [{"value": 0.90}]) == "90.0 (92.6; -2.6)"
 
 
 def test_a_table_says_where_not_every_cell_has_all_seeds():
@@ -102,7 +102,7 @@ def test_what_other_machines_came_to_stays_in_the_report(tmp_path: Path):
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path):
     with FileLock(tmp_path / "run.lock"):
-        assert train(["no=such setting"], tmp_path / "run") is None
+        assert completed_run(["no=such setting"], tmp_path / "run") is None
     assert not (tmp_path / "run").exists()
 
 

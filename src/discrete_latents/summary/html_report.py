@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.metrics import short
 from discrete_latents.summary.finished_runs import FinishedRun
-from discrete_latents.summary.table import Row, Table, cell_text
+from discrete_latents.summary.table import Row, Table, value_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
@@ -88,7 +88,7 @@ def label(table: Table, row: Row) -> str:
     """A row in one line: its values, with the names of those that are not self-explanatory."""
     words = zip(table.keys, row.values, strict=True)
     spoken = ("experiment", "latent", "evaluation")
-    return ", ".join(cell_text(v) if k in spoken else f"{k} = {cell_text(v)}" for k, v in words if v is not None)
+    return ", ".join(value_text(v) if k in spoken else f"{k} = {value_text(v)}" for k, v in words if v is not None)
 
 
 def seeds(run: FinishedRun) -> str:

@@ -136,7 +136,8 @@ def tabulate(runs: Sequence[FinishedRun], keys: Sequence[str], metrics: Sequence
     assert isinstance(entries, list)
     rows = []
     for values, members in grouped.items():
-        cells = {name: cell(name, members, entries) for name in metrics if any(name in run.metrics for run in members)}
+        shown = [name for name in metrics if any(name in run.metrics for run in members)]
+        cells = {name: metric_mean(name, members, entries) for name in shown}
         rows.append(Row(values, members, cells, differing(members)))
     blocks: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -145,9 +146,9 @@ def tabulate(runs: Sequence[FinishedRun], keys: Sequence[str], metrics: Sequence
     return Table(list(keys), list(metrics), ranked)
 
 
-def cell(metric: str, runs: Sequence[FinishedRun], entries: Sequence[Any]) -> MetricMean:
+def metric_mean(metric: str, runs: Sequence[FinishedRun], entries: Sequence[Any]) -> MetricMean:
     values = [run.metrics[metric] for run in runs if metric in run.metrics]
-    known = (published(run, metric, entries) for run in runs)
+    known = (paper_value(run, metric, entries) for run in runs)
     paper = next(iter(found)) if len(found := set(known)) == 1 else None
     if not all(map(math.isfinite, values)):
         return MetricMean(math.nan, None, len(values), paper)
@@ -155,7 +156,7 @@ def cell(metric: str, runs: Sequence[FinishedRun], entries: Sequence[Any]) -> Me
     return MetricMean(mean(values), error, len(values), paper)
 
 
-def published(run: FinishedRun, metric: str, entries: Sequence[Any]) -> tuple[float, str] | None:
+def paper_value(run: FinishedRun, metric: str, entries: Sequence[Any]) -> tuple[float, str] | None:
     """A paper's value for a run's settings, and its source."""
     for entry in entries:
         settings = dict(leaves({"settings": entry["settings"]}))
@@ -190,5 +191,6 @@ def in_unit(metric: str, value: float) -> str:
     return str(round(float(value * scale(metric)), 6))
 
 
-def cell_text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A setting as the table shows it."""
     return MISSING if value is None else str(value)

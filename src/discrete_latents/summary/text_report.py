@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from discrete_latents.summary.table import MISSING, Table, cell_text, in_unit
+from discrete_latents.summary.table import MISSING, Table, in_unit, value_text
 
 
 def columns(table: Table) -> list[tuple[str, list[str], list[bool]]]:
     """Heading, texts and which are best, column by column: keys, number of runs, metrics and papers' results."""
     plain = [False] * len(table.rows)
-    found = [(key, [cell_text(row.values[i]) for row in table.rows], plain) for i, key in enumerate(table.keys)]
+    found = [(key, [value_text(row.values[i]) for row in table.rows], plain) for i, key in enumerate(table.keys)]
     found.append(("runs", [row.count for row in table.rows], plain))
     for name in table.metrics:
         cells = [row.cells.get(name) for row in table.rows]
