@@ -22,7 +22,7 @@ import pytest
 from torchvision import datasets
 
 from discrete_latents.data import torchvision_images
-from discrete_latents.data.sources import RAW_FILES
+from discrete_latents.data.mnist_files import RAW_FILES
 from tests.data.test_sources import write_idx, write_mnist
 
 ARCHIVES = [f"{name}.gz" for name in RAW_FILES]

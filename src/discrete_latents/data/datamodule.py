@@ -1,29 +1,46 @@
-"""One DataModule over named sources of images."""
+"""The LightningDataModule of images in memory, from any source."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from discrete_latents.checks import truth, whole
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
-from discrete_latents.data.sources import Splits
+from discrete_latents.data.image_checks import check_splits, dtype_name, in_words, value_range
+from discrete_latents.data.image_warnings import split_warnings
+from discrete_latents.data.splits import Splits
+
+log = logging.getLogger(__name__)
 
 
 class ImageData(pl.LightningDataModule):
-    """Images of a source, binarised as `binarization` says, in memory on the model's device.
+    """Images of a source, binarised, in memory on the model's device.
 
-    source: called without arguments, gives the splits. seed: of the order of training images; where not reshuffled,
-    every epoch has the same. Validation and test images are binarised once, whatever the training mode.
+    Args:
+        name: what results.json calls the data.
+        source: called without arguments, returns `Splits` of uint8 images and their labels, if any.
+        binarization: fixed, dynamic, threshold or grey. Validation and test images are binarised once in any mode.
+        batch_size: training images of a batch. eval_batch_size: validation and test images of a batch. The last batch
+            of a split holds what is left; a batch size above the size of the split makes one batch.
+        seed: of the order of the training images. reshuffled: a new order in every epoch.
+        labelled: semi-supervised training: how many training images keep their label, the same number of each class.
+            The labels of the others become -1, and a batch holds `labelled_batch_size` labelled images, which repeat
+            where there are fewer, before its `batch_size` unlabelled ones.
+        label_seed: which images keep their label.
+        augmentation: changes the labelled training images whenever they are read: uint8 images in, uint8 images of the
+            same shape out. The binarised modes draw their pixels from the result.
 
-    labelled: for semi-supervised training, how many training images keep their label, as many of each class,
-    chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
-    before its `batch_size` unlabelled ones. augmentation: what changes labelled training images, uint8, whenever they
-    are read; binarised modes binarise what it gives by a draw. Raises ValueError for an unknown mode, a batch size
-    below 1, a seed below 0, or a number of labels that the classes do not share evenly.
+    Without labels, those of a split are -1 throughout. `classes` holds for each split the largest label plus one, 0
+    without labels.
+
+    Raises ValueError for a setting that cannot work; `setup` does for what the source returns (`check_splits`) and for
+    a number of labels that the classes do not share evenly, and logs `split_warnings`.
     """
 
     def __init__(
@@ -43,6 +60,13 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         if binarization not in MODES:
             raise ValueError(f"binarization must be one of {', '.join(MODES)}, got {binarization!r}")
+        if not callable(source):
+            raise ValueError(
+                f"source must be a function that returns Splits, got {in_words(source)}; with `_target_`, set "
+                "`_partial_: true` where it takes no settings"
+            )
+        if augmentation is not None and labelled is None:
+            raise ValueError("augmentation must be null where labelled is null, since it changes labelled images alone")
         self.name = name
         self.source = source
         self.binarization = binarization
@@ -57,20 +81,44 @@ class ImageData(pl.LightningDataModule):
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
+        self.classes: dict[str, int] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.pixels:
             return
-        splits = self.source()
+        splits = check_splits(self.source())
+        for warning in split_warnings(splits):
+            rank_zero_only(log.warning)("data.name = %s: %s", self.name, warning)
+        pixels: dict[str, Tensor] = {}
         for part, (split, images) in enumerate(splits._asdict().items()):
             mode = "fixed" if self.binarization == "dynamic" and split != "train" else self.binarization
-            self.pixels[split] = prepare(images.grey, mode, part)
-            self.labels[split] = images.labels
+            pixels[split] = prepare(images.grey, mode, part)
+            lowest, highest = value_range(pixels[split])
+            if lowest == highest:
+                raise ValueError(f"binarization = {mode} makes every pixel of the {split} images {highest} of 255")
+            absent = images.labels is None
+            self.labels[split] = torch.full((len(images.grey),), -1) if absent else images.labels
+            self.classes[split] = 0 if absent else int(images.labels.max()) + 1
         if self.labelled is not None:
-            labels = torch.full_like(self.labels["train"], -1)
-            chosen = balanced(self.labels["train"], self.labelled, self.label_seed)
-            labels[chosen] = self.labels["train"][chosen]
-            self.labels["train"] = labels
+            self.labels["train"] = self.kept_labels(self.labels["train"], self.labelled)
+        if self.augmentation is not None:
+            with torch.random.fork_rng([]):
+                self.augmented(pixels["train"][:2].clone())
+        self.pixels = pixels
+
+    def kept_labels(self, labels: Tensor, count: int) -> Tensor:
+        """The training labels, all but `count` of them -1."""
+        if not self.classes["train"]:
+            raise ValueError(
+                f"labelled must be null where the train images have no labels, got {count} (of data=arrays, "
+                "train_labels.npy is missing)"
+            )
+        if count == len(labels):
+            raise ValueError(f"labelled must be below the {count} train images: training needs some without a label")
+        kept = torch.full_like(labels, -1)
+        chosen = balanced(labels, count, self.label_seed)
+        kept[chosen] = labels[chosen]
+        return kept
 
     @property
     def description(self) -> dict[str, str]:
@@ -113,10 +161,18 @@ class ImageData(pl.LightningDataModule):
         return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """A batch with its labelled images changed."""
-        assert self.augmentation is not None
+        """A batch whose labelled images are augmented."""
         count = self.labelled_batch_size
-        return read(torch.cat([self.augmentation(pixels[:count]), pixels[count:]]))
+        return read(torch.cat([self.augmented(pixels[:count]), pixels[count:]]))
+
+    def augmented(self, pixels: Tensor) -> Tensor:
+        """Augmented images. Raises ValueError unless they are uint8 in the shape of those given."""
+        assert self.augmentation is not None
+        made = self.augmentation(pixels)
+        if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != pixels.shape:
+            found = f"{dtype_name(made.dtype)} {tuple(made.shape)}" if isinstance(made, Tensor) else in_words(made)
+            raise ValueError(f"augmentation must return uint8 images {tuple(pixels.shape)} as it is given, got {found}")
+        return made
 
     def train_dataloader(self) -> Batches:
         return self.batches("train", self.batch_size, shuffled=True)
