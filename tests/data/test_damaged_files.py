@@ -112,9 +112,8 @@ def mirror(archives, monkeypatch) -> Iterator[Mirror]:
 
 
 def files(root: Path) -> set[str]:
-    """What is below a folder, but the lock."""
-    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    return found - {"MNIST.lock"}
+    """What is below a folder."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
 WHOLE = {f"MNIST/raw/{name}" for name in RAW_FILES}

@@ -87,8 +87,6 @@ class ImageData(pl.LightningDataModule):
         if self.pixels:
             return
         splits = check_splits(self.source())
-        for warning in split_warnings(splits):
-            rank_zero_only(log.warning)("data.name = %s: %s", self.name, warning)
         pixels: dict[str, Tensor] = {}
         for part, (split, images) in enumerate(splits._asdict().items()):
             mode = "fixed" if self.binarization == "dynamic" and split != "train" else self.binarization
@@ -104,6 +102,8 @@ class ImageData(pl.LightningDataModule):
         if self.augmentation is not None:
             with torch.random.fork_rng([]):
                 self.augmented(pixels["train"][:2].clone())
+        for warning in split_warnings(splits):
+            rank_zero_only(log.warning)("data.name = %s: %s", self.name, warning)
         self.pixels = pixels
 
     def kept_labels(self, labels: Tensor, count: int) -> Tensor:

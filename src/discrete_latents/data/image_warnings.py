@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from itertools import combinations
 
+import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from discrete_latents.data.image_checks import value_range
@@ -26,26 +27,32 @@ def split_warnings(splits: Splits) -> Iterator[str]:
     if sum(images.grey.numel() for images in splits) > LARGEST:
         return
     hashes = {split: image_hashes(images.grey) for split, images in splits._asdict().items()}
+    every = np.sort(np.concatenate(list(hashes.values())))
+    repeated = np.unique(every[1:][every[1:] == every[:-1]])
+    if not len(repeated):
+        return
+    # Different images can have one hash, though seldom: those that have are compared byte by byte.
+    candidates = {
+        split: [image.tobytes() for image in images.grey[torch.from_numpy(np.isin(hashes[split], repeated))].numpy()]
+        for split, images in splits._asdict().items()
+    }
     for first, second in combinations(splits._fields, 2):
-        # Different images can have one hash, though seldom: the few candidates are compared byte by byte.
-        known, asked = (
-            (image.tobytes() for image in getattr(splits, split).grey[torch.isin(hashes[split], hashes[other])].numpy())
-            for split, other in ((first, second), (second, first))
-        )
-        count = len(list(filter(set(known).__contains__, asked)))
+        known = set(candidates[first])
+        count = sum(image in known for image in candidates[second])
         if count:
             yield f"{count} of the {len(hashes[second])} {second} images are in the {first} split, too"
 
 
-def image_hashes(images: UInt8[Tensor, "n ..."]) -> Int64[Tensor, " n"]:
+def image_hashes(images: UInt8[Tensor, "n ..."]) -> np.ndarray:
     """A number for each image, the same for identical ones: the sum modulo 2^64 of its bytes, as 64-bit words, times
     fixed random odd numbers."""
-    words = -(-images[0].numel() // 8)
+    size = images[0].numel()
+    words = -(-size // 8)
     generator = torch.Generator().manual_seed(0)
     weights = torch.randint(-(2**62), 2**62, (words,), generator=generator) * 2 + 1
+    padded = torch.zeros(max(1, 2**15 // words), 8 * words, dtype=torch.uint8)  # 256 kB, which a cache holds
     hashes = []
-    for part in images.split(max(1, 2**17 // words)):  # a megabyte, which a cache holds
-        padded = torch.zeros(len(part), 8 * words, dtype=torch.uint8)
-        padded[:, : images[0].numel()] = part.flatten(1)
-        hashes.append(padded.view(torch.int64) @ weights)
-    return torch.cat(hashes)
+    for part in images.split(len(padded)):
+        padded[: len(part), :size] = part.flatten(1)
+        hashes.append(padded[: len(part)].view(torch.int64) @ weights)
+    return torch.cat(hashes).numpy()
