@@ -81,6 +81,15 @@ def test_labels_are_missed_where_the_model_learns_from_them(trained, arrays, tmp
     assert not left(tmp_path)
 
 
+@pytest.mark.parametrize(("words", "count"), [("", 1), (SSL, 7)])
+def test_processes_without_an_image_are_refused(trained, arrays, tmp_path, words, count):
+    arrays |= {name: array[:count] for name, array in arrays.items() if name.startswith("train")}
+    outcome = trained(*words.split(), "trainer=ddp_sim")
+    assert outcome.code == 1
+    assert "error: trainer.devices must be at most the 1 images that an epoch shares out, got 2\n" in outcome.err
+    assert not left(tmp_path)
+
+
 def test_a_model_that_uses_no_labels_trains_without_them(trained, arrays, tmp_path):
     for split in ("train", "val", "test"):
         del arrays[f"{split}_labels"]

@@ -261,6 +261,13 @@ def test_a_source_that_is_called_already_is_refused():
         ImageData("mine", Splits(tensors(), tensors(), tensors()))  # type: ignore[arg-type]
 
 
+def test_a_source_that_needs_arguments_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^source must be callable with .*, got missing a required argument: 'folder'$"
+    ):
+        ImageData("mine", arrays)  # type: ignore[arg-type]
+
+
 def archive(path: Path) -> None:
     with path.open("wb") as file:
         np.savez(file, x=np.zeros((9, 6, 6), dtype=np.uint8))
@@ -354,6 +361,12 @@ def test_an_augmentation_that_returns_something_else_is_refused(good, name):
     augmentation, said = AUGMENTATIONS[name]
     message = refusal(labelled(good, 6, augmentation=augmentation))
     assert message == f"augmentation must return uint8 images (2, 1, 8, 6) as it is given, {said}"
+
+
+def test_a_shift_out_of_the_image_is_refused(good):
+    message = refusal(labelled(good, 6, augmentation=Augmentation(shift=6)))
+    assert message == "shift must be below the size of the images, 8×6, got 6"
+    labelled(good, 6, augmentation=Augmentation(shift=5)).setup()
 
 
 def test_an_augmentation_is_tried_on_copies_and_without_trainings_noise(good):

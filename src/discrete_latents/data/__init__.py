@@ -1,4 +1,4 @@
-"""Images in memory, or mapped into it."""
+"""Images in memory or mapped into it: sources, checks, binarisation, batches."""
 
 from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.datamodule import ImageData

@@ -1,5 +1,6 @@
 """The LightningDataModule of images in memory, from any source."""
 
+import inspect
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -65,6 +66,10 @@ class ImageData(pl.LightningDataModule):
                 f"source must be a function that returns Splits, got {in_words(source)}; with `_target_`, set "
                 "`_partial_: true` where it takes no settings"
             )
+        try:
+            inspect.signature(source).bind()
+        except TypeError as error:
+            raise ValueError(f"source must be callable with what data.source sets, got {error}") from error
         if augmentation is not None and labelled is None:
             raise ValueError("augmentation must be null where labelled is null, since it changes labelled images alone")
         self.name = name
@@ -122,25 +127,31 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def description(self) -> dict[str, str]:
-        """What results.json says of the data."""
+        """Name and binarisation, as results.json records them."""
         return {"name": str(self.name), "binarization": self.binarization}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
+        """(C, H, W) of an image."""
         return tuple(self.pixels["train"].shape[1:])
 
     @property
     def mean_image(self) -> Tensor:
-        """The mean of the training images, (C, H, W), with one black and one white image added, so that no
-        pixel's base rate is 0 or 1 (Laplace's rule)."""
+        """The mean training image, (C, H, W), in (0, 1).
+
+        One black and one white image are added to the mean, so that no pixel's base rate is 0 or 1 (Laplace's rule).
+        """
         pixels = self.pixels["train"]
         # Part by part: the sum of bytes makes a copy eight times their size.
         total = sum(part.sum(0, dtype=torch.int64) for part in pixels.split(1000)).float() / 255  # type: ignore[union-attr]
         return (total + 1) / (len(pixels) + 2)
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
-        """A split on the trainer's device, in this process's share."""
+        """This process's batches of a split, on the trainer's device.
+
+        shuffled: as for training: in random order, with the unlabelled images beside the labelled ones where `labelled`
+        is set, augmented, and drawn anew where binarisation is dynamic. Otherwise in the order of the split.
+        """
         trainer = self.trainer
         device, rank, world = (
             (trainer.strategy.root_device, trainer.global_rank, trainer.world_size) if trainer else ("cpu", 0, 1)
@@ -156,7 +167,7 @@ class ImageData(pl.LightningDataModule):
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
-        """The first images of a split and their labels, on the trainer's device, the same for all processes."""
+        """The first images of a split and their labels, on the trainer's device, the same in all processes."""
         device = self.trainer.strategy.root_device if self.trainer else "cpu"
         return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
@@ -185,8 +196,10 @@ class ImageData(pl.LightningDataModule):
 
 
 def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` images, as many of each class, a function of the seed. Raises ValueError where that
-    cannot be."""
+    """Indices of `count` random images, the same number of each class that occurs, determined by the seed.
+
+    Raises ValueError where `count` is no multiple of the number of classes, or a class has too few images.
+    """
     classes, sizes = labels.unique(return_counts=True)
     share, rest = divmod(count, len(classes))
     if rest or share > sizes.min():
