@@ -257,14 +257,12 @@ def test_a_source_that_returns_something_else_is_one_line(name):
 
 
 def test_a_source_that_is_called_already_is_refused():
-    with pytest.raises(ValueError, match=r"^source must be a function that returns Splits, got a Splits; "):
+    with pytest.raises(ValueError, match=r"^source is a Splits, not a function that returns Splits; "):
         ImageData("mine", Splits(tensors(), tensors(), tensors()))  # type: ignore[arg-type]
 
 
 def test_a_source_that_needs_arguments_is_refused():
-    with pytest.raises(
-        ValueError, match=r"^source must be callable with .*, got missing a required argument: 'folder'$"
-    ):
+    with pytest.raises(ValueError, match=r"^source must be callable .*, got missing a required argument: 'folder'$"):
         ImageData("mine", arrays)  # type: ignore[arg-type]
 
 

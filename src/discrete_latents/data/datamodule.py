@@ -63,8 +63,8 @@ class ImageData(pl.LightningDataModule):
             raise ValueError(f"binarization must be one of {', '.join(MODES)}, got {binarization!r}")
         if not callable(source):
             raise ValueError(
-                f"source must be a function that returns Splits, got {in_words(source)}; with `_target_`, set "
-                "`_partial_: true` where it takes no settings"
+                f"source is {in_words(source)}, not a function that returns Splits; with `_target_`, set "
+                "`_partial_: true`"
             )
         try:
             inspect.signature(source).bind()
