@@ -24,7 +24,10 @@ ORDERS = {
         temperature_schedule throughput < checkpoint
     """,
     "config": "command_parser overrides migration type_hints < compose instantiate < saved < composition_errors",
-    "data": "augmentation batches binarization sources < datamodule",
+    "data": """
+        augmentation batches binarization splits < image_checks mnist_files < image_warnings model_inputs sources
+        < datamodule
+    """,
     "latent": """
         layout temperature < distributions sampler < estimator < evaluation exact < gradients
         < pathwise score_function

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from discrete_latents.checks import whole
 from discrete_latents.config.migration import upgraded
+from discrete_latents.data.model_inputs import read_codes, read_images
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import read_weights
@@ -18,33 +21,35 @@ from discrete_latents.training.build import make_model
 class Run:
     """A trained model with its configuration, as `load_run` returns it.
 
-    Images go in as (n, H, W) or (n, C, H, W), uint8 grey values or floats in [0, 1], and come out as floats in
-    [0, 1], (n, C, H, W), on the CPU. The model computes in batches of `batch_size`, on its own device.
-    A method that the model does not have raises TypeError.
+    Images go in as tensors or NumPy arrays, uint8 grey values or floats in [0, 1], (n, C, H, W) of the size that the
+    model was trained on, or (n, H, W) where C is 1. They come out as float tensors, (n, C, H, W), on the CPU. Each
+    method works in batches of `batch_size`, on the model's device. It raises ValueError for images or codes of another
+    type, range or shape, and TypeError where the model has no use for it.
     """
 
     def __init__(self, model: LatentModel, config: DictConfig, batch_size: int = 500) -> None:
         self.model = model
         self.config = config
-        self.batch_size = batch_size
+        self.batch_size = whole("batch_size", batch_size)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """The most probable class of each latent, (n, N), for images.
+    def encode(self, images: Tensor | np.ndarray) -> Tensor:
+        """The most probable code of each image: class indices, (n, N).
 
         >>> run = load_run(vae_run)
         >>> run.encode(images).shape
         torch.Size([30, 20])
         """
-        return self.batched("encode_codes", pixels(images))
+        return self.batched(self.call("encode_codes"), self.pixels(images))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """E[x | z], (n, C, H, W), for class indices (n, N).
+    def decode(self, codes: Tensor | np.ndarray) -> Tensor:
+        """E[x | z] of class indices, whole numbers from 0 to K − 1, (n, N).
 
         >>> run = load_run(vae_run)
         >>> run.decode(run.encode(images)).shape
         torch.Size([30, 1, 8, 8])
         """
-        return self.batched("decode_codes", codes)
+        function = self.call("decode_codes")
+        return self.batched(function, read_codes(codes, self.model.num_latents, self.model.num_classes))
 
     def sample(self, count: int) -> Tensor:
         """E[x | z] for `count` samples z of the prior, (count, C, H, W).
@@ -52,19 +57,19 @@ class Run:
         >>> load_run(vae_run).sample(3).shape
         torch.Size([3, 1, 8, 8])
         """
-        sizes = torch.full((count,), 1).split(self.batch_size)
+        sizes = torch.full((whole("count", count),), 1).split(self.batch_size)
         return torch.cat([self.call("sample")(len(size)).cpu() for size in sizes])
 
-    def complete(self, images: Tensor, count: int = 1) -> Tensor:
-        """`count` completions of each image, (n, count, C, H, W): the given part unchanged, in the rest E[x | h] for a
-        sample h. What the images hold in the rest is not used.
+    def complete(self, images: Tensor | np.ndarray, count: int = 1) -> Tensor:
+        """`count` sampled completions of each image, (n, count, C, H, W): the given part as it is, E[x | h] in the
+        rest, whatever was there.
 
         >>> load_run(sbn_run).complete(images, count=4).shape
         torch.Size([30, 4, 1, 8, 8])
         """
-        return self.batched("complete", pixels(images), count=count, dim=1)
+        return self.batched(self.call("complete"), self.pixels(images), count=whole("count", count), dim=1)
 
-    def classify(self, images: Tensor) -> Tensor:
+    def classify(self, images: Tensor | np.ndarray) -> Tensor:
         """Class probabilities q(y | x), (n, K).
 
         >>> probabilities = load_run(ssl_run).classify(images)
@@ -73,7 +78,7 @@ class Run:
         >>> bool((probabilities.sum(-1) - 1).abs().max() < 1e-5)
         True
         """
-        return self.batched("classify", pixels(images)).softmax(-1)
+        return self.batched(self.call("classify"), self.pixels(images)).softmax(-1)
 
     def call(self, method: str) -> Callable[..., Tensor]:
         """A method of the model, without gradients."""
@@ -81,9 +86,12 @@ class Run:
             raise TypeError(f"a {type(self.model).__name__} does not {method.split('_')[0]}")
         return torch.no_grad()(getattr(self.model, method))
 
-    def batched(self, method: str, inputs: Tensor, dim: int = 0, **arguments: int) -> Tensor:
-        """The method's results over all inputs; `dim` is the dimension of its batch, made the first."""
-        function = self.call(method)
+    def pixels(self, images: Tensor | np.ndarray) -> Tensor:
+        """Images as the model reads them."""
+        return read_images(images, tuple(self.model.mean_image.shape))
+
+    def batched(self, function: Callable[..., Tensor], inputs: Tensor, dim: int = 0, **arguments: int) -> Tensor:
+        """A function's results over all inputs; `dim` is the dimension of its batch, made the first."""
         batches = inputs.to(self.model.device).split(self.batch_size)
         return torch.cat([function(batch, **arguments).cpu().movedim(dim, 0) for batch in batches])
 
@@ -109,10 +117,3 @@ def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = 
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     model.load_state_dict(weights)
     return Run(model.to(device).eval(), config)
-
-
-def pixels(images: Tensor) -> Tensor:
-    """Images as floats in [0, 1], (n, C, H, W)."""
-    if images.dtype == torch.uint8:
-        images = images / 255
-    return (images if images.dim() == 4 else images.unsqueeze(1)).float()

@@ -93,7 +93,10 @@ def test_dynamic_images_take_no_memory_of_their_own(tmp_path):
     """400 MB of them, in a process of its own."""
     for split, count in {"train": 500_000, "val": 10, "test": 10}.items():
         shape = (count, 28, 28)
-        np.lib.format.open_memmap(tmp_path / f"{split}_images.npy", "w+", np.uint8, shape).flush()  # a sparse file
+        images = np.lib.format.open_memmap(tmp_path / f"{split}_images.npy", "w+", np.uint8, shape)  # a sparse file
+        images[0] = np.arange(28)
+        images[-1] = 255
+        images.flush()
         np.save(tmp_path / f"{split}_labels.npy", np.zeros(count, dtype=np.int64))
     done = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

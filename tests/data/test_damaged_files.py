@@ -22,7 +22,7 @@ import pytest
 from torchvision import datasets
 
 from discrete_latents.data import torchvision_images
-from discrete_latents.data.sources import RAW_FILES
+from discrete_latents.data.mnist_files import RAW_FILES
 from tests.data.test_sources import write_idx, write_mnist
 
 ARCHIVES = [f"{name}.gz" for name in RAW_FILES]
@@ -112,9 +112,8 @@ def mirror(archives, monkeypatch) -> Iterator[Mirror]:
 
 
 def files(root: Path) -> set[str]:
-    """What is below a folder, but the lock."""
-    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    return found - {"MNIST.lock"}
+    """What is below a folder."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
 WHOLE = {f"MNIST/raw/{name}" for name in RAW_FILES}

@@ -1,4 +1,4 @@
-"""Small changes of training images that keep their class."""
+"""Random changes of training images that keep their class."""
 
 import math
 
@@ -11,9 +11,12 @@ from discrete_latents.checks import share, whole
 
 
 class Augmentation:
-    """Each image turned about its middle by its own random angle of up to `degrees` each way and made larger or smaller
-    by up to the share `zoom`, bilinear, then moved by a random whole number of pixels, up to `shift` each way, over a
-    black ground. Raises ValueError for a shift or degrees below 0, or a zoom outside [0, 1).
+    """Random rotation, zoom and shift of each image, on a black background.
+
+    degrees: the largest angle of rotation about the centre, in either direction. zoom: images are scaled by a factor in
+    [1 − zoom, 1 + zoom], with bilinear interpolation. shift: the largest translation in either direction, in whole
+    pixels. Raises ValueError for a shift below 0 or, when called, not below the size of the images, for degrees outside
+    [0, 180], and for a zoom outside [0, 1).
     """
 
     def __init__(self, shift: int = 0, degrees: float = 0.0, zoom: float = 0.0) -> None:
@@ -24,6 +27,9 @@ class Augmentation:
         self.zoom = share("zoom", zoom)
 
     def __call__(self, pixels: UInt8[Tensor, "n C H W"]) -> UInt8[Tensor, "n C H W"]:
+        if self.shift >= min(pixels.shape[-2:]):
+            size = "×".join(map(str, pixels.shape[-2:]))
+            raise ValueError(f"shift must be below the size of the images, {size}, got {self.shift}")
         if self.degrees or self.zoom:
             pixels = turned(pixels, self.degrees, self.zoom)
         return shifted(pixels, self.shift) if self.shift else pixels

@@ -1,29 +1,47 @@
-"""One DataModule over named sources of images."""
+"""The LightningDataModule of images in memory, from any source."""
 
+import inspect
+import logging
 from collections.abc import Callable
 from functools import partial
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from discrete_latents.checks import truth, whole
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
-from discrete_latents.data.sources import Splits
+from discrete_latents.data.image_checks import check_splits, dtype_name, in_words, value_range
+from discrete_latents.data.image_warnings import split_warnings
+from discrete_latents.data.splits import Splits
+
+log = logging.getLogger(__name__)
 
 
 class ImageData(pl.LightningDataModule):
-    """Images of a source, binarised as `binarization` says, in memory on the model's device.
+    """Images of a source, binarised, in memory on the model's device.
 
-    source: called without arguments, gives the splits. seed: of the order of training images; where not reshuffled,
-    every epoch has the same. Validation and test images are binarised once, whatever the training mode.
+    Args:
+        name: what results.json calls the data.
+        source: called without arguments, returns `Splits` of uint8 images and their labels, if any.
+        binarization: fixed, dynamic, threshold or grey. Validation and test images are binarised once in any mode.
+        batch_size: training images of a batch. eval_batch_size: validation and test images of a batch. The last batch
+            of a split holds what is left; a batch size above the size of the split makes one batch.
+        seed: of the order of the training images. reshuffled: a new order in every epoch.
+        labelled: semi-supervised training: how many training images keep their label, the same number of each class.
+            The labels of the others become -1, and a batch holds `labelled_batch_size` labelled images, which repeat
+            where there are fewer, before its `batch_size` unlabelled ones.
+        label_seed: which images keep their label.
+        augmentation: changes the labelled training images whenever they are read: uint8 images in, uint8 images of the
+            same shape out. The binarised modes draw their pixels from the result.
 
-    labelled: for semi-supervised training, how many training images keep their label, as many of each class,
-    chosen by label_seed; the others' labels are -1, and a batch holds `labelled_batch_size` labelled images
-    before its `batch_size` unlabelled ones. augmentation: what changes labelled training images, uint8, whenever they
-    are read; binarised modes binarise what it gives by a draw. Raises ValueError for an unknown mode, a batch size
-    below 1, a seed below 0, or a number of labels that the classes do not share evenly.
+    Without labels, those of a split are -1 throughout. `classes` holds for each split the largest label plus one, 0
+    without labels.
+
+    Raises ValueError for a setting that cannot work; `setup` does for what the source returns (`check_splits`) and for
+    a number of labels that the classes do not share evenly, and logs `split_warnings`.
     """
 
     def __init__(
@@ -43,6 +61,17 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         if binarization not in MODES:
             raise ValueError(f"binarization must be one of {', '.join(MODES)}, got {binarization!r}")
+        if not callable(source):
+            raise ValueError(
+                f"source is {in_words(source)}, not a function that returns Splits; with `_target_`, set "
+                "`_partial_: true`"
+            )
+        try:
+            inspect.signature(source).bind()
+        except TypeError as error:
+            raise ValueError(f"source must be callable with what data.source sets, got {error}") from error
+        if augmentation is not None and labelled is None:
+            raise ValueError("augmentation must be null where labelled is null, since it changes labelled images alone")
         self.name = name
         self.source = source
         self.binarization = binarization
@@ -57,42 +86,72 @@ class ImageData(pl.LightningDataModule):
         self.test_split = "test"  # what testing reads; eval.py can test on "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
+        self.classes: dict[str, int] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.pixels:
             return
-        splits = self.source()
+        splits = check_splits(self.source())
+        pixels: dict[str, Tensor] = {}
         for part, (split, images) in enumerate(splits._asdict().items()):
             mode = "fixed" if self.binarization == "dynamic" and split != "train" else self.binarization
-            self.pixels[split] = prepare(images.grey, mode, part)
-            self.labels[split] = images.labels
+            pixels[split] = prepare(images.grey, mode, part)
+            lowest, highest = value_range(pixels[split])
+            if lowest == highest:
+                raise ValueError(f"binarization = {mode} makes every pixel of the {split} images {highest} of 255")
+            absent = images.labels is None
+            self.labels[split] = torch.full((len(images.grey),), -1) if absent else images.labels
+            self.classes[split] = 0 if absent else int(images.labels.max()) + 1
         if self.labelled is not None:
-            labels = torch.full_like(self.labels["train"], -1)
-            chosen = balanced(self.labels["train"], self.labelled, self.label_seed)
-            labels[chosen] = self.labels["train"][chosen]
-            self.labels["train"] = labels
+            self.labels["train"] = self.kept_labels(self.labels["train"], self.labelled)
+        if self.augmentation is not None:
+            with torch.random.fork_rng([]):
+                self.augmented(pixels["train"][:2].clone())
+        for warning in split_warnings(splits):
+            rank_zero_only(log.warning)("data.name = %s: %s", self.name, warning)
+        self.pixels = pixels
+
+    def kept_labels(self, labels: Tensor, count: int) -> Tensor:
+        """The training labels, all but `count` of them -1."""
+        if not self.classes["train"]:
+            raise ValueError(
+                f"labelled must be null where the train images have no labels, got {count} (of data=arrays, "
+                "train_labels.npy is missing)"
+            )
+        if count == len(labels):
+            raise ValueError(f"labelled must be below the {count} train images: training needs some without a label")
+        kept = torch.full_like(labels, -1)
+        chosen = balanced(labels, count, self.label_seed)
+        kept[chosen] = labels[chosen]
+        return kept
 
     @property
     def description(self) -> dict[str, str]:
-        """What results.json says of the data."""
+        """Name and binarisation, as results.json records them."""
         return {"name": str(self.name), "binarization": self.binarization}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
+        """(C, H, W) of an image."""
         return tuple(self.pixels["train"].shape[1:])
 
     @property
     def mean_image(self) -> Tensor:
-        """The mean of the training images, (C, H, W), with one black and one white image added, so that no
-        pixel's base rate is 0 or 1 (Laplace's rule)."""
+        """The mean training image, (C, H, W), in (0, 1).
+
+        One black and one white image are added to the mean, so that no pixel's base rate is 0 or 1 (Laplace's rule).
+        """
         pixels = self.pixels["train"]
         # Part by part: the sum of bytes makes a copy eight times their size.
         total = sum(part.sum(0, dtype=torch.int64) for part in pixels.split(1000)).float() / 255  # type: ignore[union-attr]
         return (total + 1) / (len(pixels) + 2)
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
-        """A split on the trainer's device, in this process's share."""
+        """This process's batches of a split, on the trainer's device.
+
+        shuffled: as for training: in random order, with the unlabelled images beside the labelled ones where `labelled`
+        is set, augmented, and drawn anew where binarisation is dynamic. Otherwise in the order of the split.
+        """
         trainer = self.trainer
         device, rank, world = (
             (trainer.strategy.root_device, trainer.global_rank, trainer.world_size) if trainer else ("cpu", 0, 1)
@@ -108,15 +167,23 @@ class ImageData(pl.LightningDataModule):
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
-        """The first images of a split and their labels, on the trainer's device, the same for all processes."""
+        """The first images of a split and their labels, on the trainer's device, the same in all processes."""
         device = self.trainer.strategy.root_device if self.trainer else "cpu"
         return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """A batch with its labelled images changed."""
-        assert self.augmentation is not None
+        """A batch whose labelled images are augmented."""
         count = self.labelled_batch_size
-        return read(torch.cat([self.augmentation(pixels[:count]), pixels[count:]]))
+        return read(torch.cat([self.augmented(pixels[:count]), pixels[count:]]))
+
+    def augmented(self, pixels: Tensor) -> Tensor:
+        """Augmented images. Raises ValueError unless they are uint8 in the shape of those given."""
+        assert self.augmentation is not None
+        made = self.augmentation(pixels)
+        if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != pixels.shape:
+            found = f"{dtype_name(made.dtype)} {tuple(made.shape)}" if isinstance(made, Tensor) else in_words(made)
+            raise ValueError(f"augmentation must return uint8 images {tuple(pixels.shape)} as it is given, got {found}")
+        return made
 
     def train_dataloader(self) -> Batches:
         return self.batches("train", self.batch_size, shuffled=True)
@@ -129,8 +196,10 @@ class ImageData(pl.LightningDataModule):
 
 
 def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` images, as many of each class, a function of the seed. Raises ValueError where that
-    cannot be."""
+    """Indices of `count` random images, the same number of each class that occurs, determined by the seed.
+
+    Raises ValueError where `count` is no multiple of the number of classes, or a class has too few images.
+    """
     classes, sizes = labels.unique(return_counts=True)
     share, rest = divmod(count, len(classes))
     if rest or share > sizes.min():

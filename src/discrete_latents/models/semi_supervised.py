@@ -80,7 +80,7 @@ class SemiSupervised(LatentModel):
                 "calibration_error": MulticlassCalibrationError(num_classes),
             }
         )
-        self.confusion = MulticlassConfusionMatrix(num_classes, normalize="true")
+        self.confusion = MulticlassConfusionMatrix(num_classes)
 
     def classify(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """Logits of q(y | x)."""
@@ -178,7 +178,8 @@ class SemiSupervised(LatentModel):
 
     def figures(self) -> dict[str, Figure]:
         """`confusion`: which class is taken for which, as shares of the true class."""
-        shares = self.confusion.compute().cpu().numpy()
+        counts = self.confusion.compute().cpu()
+        shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()  # 0 where a class has no image
         figure = Figure(figsize=(0.6 * self.num_classes, 0.6 * self.num_classes))
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -68,11 +68,17 @@ def check_labels(model: LatentModel, data: ImageData) -> None:
         raise UserError(
             f"model.labelled_batch_size must be data.labelled_batch_size = {data.labelled_batch_size}, got {used}"
         )
-    classes = int(data.labels["train"].max()) + 1
-    if used is not None and model.num_classes < classes:
-        raise UserError(
-            f"model.num_classes must be at least the {classes} of data.name = {data.name}, got {model.num_classes}"
-        )
+    for split, classes in data.classes.items() if used is not None else ():
+        if not classes:
+            raise UserError(
+                f"data.name = {data.name}: the {split} images must have labels for a {kind}, got none (of data=arrays, "
+                f"{split}_labels.npy is missing)"
+            )
+        if model.num_classes < classes:
+            raise UserError(
+                f"model.num_classes must be at least the {classes} of data.name = {data.name}, got "
+                f"{model.num_classes}: the {split} labels go up to {classes - 1}"
+            )
 
 
 def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
@@ -81,5 +87,10 @@ def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
     if (limit * len(data.test_dataloader()) if isinstance(limit, float) else limit) < 1:
         raise UserError(f"trainer.limit_test_batches must leave a batch to test, got {limit}")
     count = len(data.train_dataloader())
+    shared = int((data.labels["train"] < 0).sum()) if data.labelled else len(data.labels["train"])
+    if shared < trainer.world_size:
+        raise UserError(
+            f"trainer.devices must be at most the {shared} images that an epoch shares out, got {trainer.world_size}"
+        )
     if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and not 1 <= interval <= count:
         raise UserError(f"trainer.val_check_interval must be from 1 to the {count} batches of an epoch, got {interval}")
