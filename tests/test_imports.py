@@ -198,7 +198,7 @@ def test_one_module_builds_objects_from_configurations_and_one_starts_hydra(name
 @pytest.mark.parametrize("name", NAMES)
 def test_one_module_writes_atomically(name):
     calls = {ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)}
-    renaming = {"atomic_write.py", "data/sources.py"}  # which moves downloaded files out of a folder of its own
+    renaming = {"atomic_write.py", "data/mnist_files.py"}  # which moves downloaded files out of a folder of its own
     assert bool({"os.replace", "os.rename"} & calls) == (name in renaming)
     assert not {"OmegaConf.save", "shutil.move"} & calls
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.test_imports import MODULES, NAMES
 
-OTHERS = {"_target_", "_fields", "_asdict", "_get_node", "_linear_pointwise"}
-"""Of Hydra, of named tuples, of OmegaConf and of torch."""
+OTHERS = {"_target_", "_fields", "_asdict", "_get_node", "_linear_pointwise", "_get_help_string"}
+"""Of Hydra, of named tuples, of OmegaConf, of torch and of argparse."""
 
 LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}
 """Of Lightning, private but for the name."""

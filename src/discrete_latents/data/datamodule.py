@@ -13,7 +13,7 @@ from torch import Tensor
 from discrete_latents.checks import truth, whole
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
-from discrete_latents.data.image_checks import check_splits, dtype_name, in_words, value_range
+from discrete_latents.data.image_checks import check_splits, dtype_name, kind_of_value, value_range
 from discrete_latents.data.image_warnings import split_warnings
 from discrete_latents.data.splits import Splits
 
@@ -63,7 +63,7 @@ class ImageData(pl.LightningDataModule):
             raise ValueError(f"binarization must be one of {', '.join(MODES)}, got {binarization!r}")
         if not callable(source):
             raise ValueError(
-                f"source is {in_words(source)}, not a function that returns Splits; with `_target_`, set "
+                f"source is {kind_of_value(source)}, not a function that returns Splits; with `_target_`, set "
                 "`_partial_: true`"
             )
         try:
@@ -181,7 +181,7 @@ class ImageData(pl.LightningDataModule):
         assert self.augmentation is not None
         made = self.augmentation(pixels)
         if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != pixels.shape:
-            found = f"{dtype_name(made.dtype)} {tuple(made.shape)}" if isinstance(made, Tensor) else in_words(made)
+            found = f"{dtype_name(made.dtype)} {tuple(made.shape)}" if isinstance(made, Tensor) else kind_of_value(made)
             raise ValueError(f"augmentation must return uint8 images {tuple(pixels.shape)} as it is given, got {found}")
         return made
 

@@ -38,11 +38,13 @@ def check_splits(returned: Any) -> Splits:
     refuse, and for splits whose images differ in shape.
     """
     if not isinstance(returned, Splits):
-        raise ValueError(f"source must return Splits(train, val, test), got {in_words(returned)}")
+        raise ValueError(f"source must return Splits(train, val, test), got {kind_of_value(returned)}")
     checked = []
     for split, images in returned._asdict().items():
         if not isinstance(images, Images):
-            raise ValueError(f"source must return Images(grey, labels) for the {split} split, got {in_words(images)}")
+            raise ValueError(
+                f"source must return Images(grey, labels) for the {split} split, got {kind_of_value(images)}"
+            )
         grey = check_images(images.grey, f"{split} images")
         checked.append(Images(grey, check_labels(images.labels, f"{split} labels", len(grey))))
         shape, first = tuple(grey.shape[1:]), tuple(checked[0].grey.shape[1:])
@@ -117,7 +119,7 @@ def check_tensor(values: Any, name: str) -> Tensor:
     """`values` itself. Raises ValueError unless it is a dense tensor on the CPU."""
     if not isinstance(values, Tensor):
         hint = "; torch.from_numpy makes one" if isinstance(values, np.ndarray) else ""
-        raise ValueError(f"{name} must be a torch.Tensor, got {in_words(values)}{hint}")
+        raise ValueError(f"{name} must be a torch.Tensor, got {kind_of_value(values)}{hint}")
     if values.layout != torch.strided or values.device.type != "cpu":
         found = f"{dtype_name(values.layout)} on {values.device.type}"
         raise ValueError(f"{name} must be a dense tensor on the CPU, got {found}")
@@ -141,5 +143,5 @@ def dtype_name(dtype: Any) -> str:
     return getattr(dtype, "name", None) or str(dtype).removeprefix("torch.")
 
 
-def in_words(value: Any) -> str:
+def kind_of_value(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"

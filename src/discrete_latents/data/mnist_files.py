@@ -41,10 +41,10 @@ def read_mnist_files(dataset: str, root: Path) -> list[Tensor]:
     FileNotFoundError where that cannot be, ValueError for files that cannot be read or are not those of the data set.
     """
     folder = root / dataset / "raw"
-    found = find(folder)
+    found = raw_files(folder)
     if len(found) < len(RAW_FILES):
         download(dataset, root, folder)
-        found = find(folder)
+        found = raw_files(folder)
     content: dict[str, Tensor] = {}
     for name, path in found.items():
         try:
@@ -64,7 +64,7 @@ def read_mnist_files(dataset: str, root: Path) -> list[Tensor]:
     return [content[name] for name in RAW_FILES]
 
 
-def find(folder: Path) -> dict[str, Path]:
+def raw_files(folder: Path) -> dict[str, Path]:
     """The path of each file that is there, by its name in RAW_FILES: in `folder` or the folder above it, plain or as
     .gz, also as train-images.idx3-ubyte, which is its name on some sites.
 
@@ -118,7 +118,7 @@ def download(dataset: str, root: Path, folder: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / f"{dataset}.lock"):
-            if len(find(folder)) == len(RAW_FILES):  # by another process, meanwhile
+            if len(raw_files(folder)) == len(RAW_FILES):  # by another process, meanwhile
                 return
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             try:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from discrete_latents.data.image_checks import dtype_name, in_words
+from discrete_latents.data.image_checks import dtype_name, kind_of_value
 
 
 def read_images(images: Any, shape: tuple[int, ...]) -> Float[Tensor, "n C H W"]:
@@ -61,5 +61,5 @@ def read_tensor(values: Any, name: str) -> Tensor:
         except TypeError as error:  # of objects, text, dates
             raise ValueError(f"{name} must be numbers, got {dtype_name(values.dtype)} {values.shape}") from error
     if not isinstance(values, Tensor) or values.layout != torch.strided:
-        raise ValueError(f"{name} must be a dense tensor or a NumPy array, got {in_words(values)}")
+        raise ValueError(f"{name} must be a dense tensor or a NumPy array, got {kind_of_value(values)}")
     return values

@@ -16,7 +16,7 @@ from discrete_latents.errors import UserError, first_line
 from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
-from discrete_latents.training.validate import check_labels
+from discrete_latents.training.validate import check_model_labels
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
     settings.
     """
     model = make_model(config, data.image_shape)
-    check_labels(model, data)
+    check_model_labels(model, data)
     model.set_base_rate(data.mean_image)
     with model.evaluation_noise(), torch.no_grad():
         try:

@@ -59,7 +59,7 @@ def check_folders(config: DictConfig) -> None:
             raise UserError(f"{name} must be {what} that can be written, got {value!r}: {error}") from error
 
 
-def check_labels(model: LatentModel, data: ImageData) -> None:
+def check_model_labels(model: LatentModel, data: ImageData) -> None:
     """Raises UserError if the model and the data disagree on labelled images: their number or classes."""
     kind, used = type(model).__name__, getattr(model, "labelled_batch_size", None)
     if used is None and data.labelled is not None:
