@@ -7,9 +7,12 @@ import warnings
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from discrete_latents.console import protect_streams
+
 
 def prepare_process() -> None:
     """Settings of a process, be it a launcher's, before it does anything else."""
+    protect_streams()
     # Per thread, and inherited by the threads of the first parallel operation: so before any.
     torch.set_flush_denormal(True)
     if not torch.cuda.is_available():

@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
+from discrete_latents.config.additions import missing_arguments, value_of
 from discrete_latents.config.compose import group_options, known_settings
 from discrete_latents.config.saved import saved_settings
 from discrete_latents.errors import suggest
@@ -14,7 +15,8 @@ def composition_mistake(error: Exception, config_name: str, settings: Iterable[s
     those of the command line are not known."""
     options = group_options()
     known = set(settings) or saved_settings() or known_settings(config_name, options, sys.argv[1:])
-    return composition_error(f"{error}\n{error.__cause__ or ''}", options.keys() | known, options, sys.argv[1:])
+    words, message = sys.argv[1:], f"{error}\n{error.__cause__ or ''}"
+    return composition_error(message, options.keys() | known, options, words, missing_arguments(config_name, words))
 
 
 def composition_error(
@@ -22,11 +24,12 @@ def composition_error(
     settings: Iterable[str],
     options: Mapping[str, Iterable[str]] | None = None,
     words: Iterable[str] = (),
+    addable: Container[str] = (),
 ) -> str:
     """Hydra's report of an override that does not fit, in one line.
 
     settings: all dotted keys and groups that could have been meant. options: those of each group. words: the overrides,
-    of which Hydra does not always say the one.
+    of which Hydra does not always say the one. addable: settings that the configuration lacks, and an object of it takes.
     """
     if "Config group override must be a string" in message:
         given = [word.lstrip("+").partition("=") for word in words]
@@ -48,6 +51,8 @@ def composition_error(
         name = match[1].removesuffix(".")
         if name in (options or {}):
             return f"{name} is a group that this command does not take"
+        if "override" in match[0] and name in addable:
+            return f"{name} is not in this configuration: add it with a plus, as +{name}={value_of(name, words)}"
         return f"{name} is not a setting: {suggest(name, settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"

@@ -9,7 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from discrete_latents.config.compose import CONFIGS, dotted
-from discrete_latents.config.overrides import argument, key, quoted
+from discrete_latents.config.overrides import key, quoted
+from discrete_latents.config.paths import literal, path_argument
 from discrete_latents.errors import fail
 
 
@@ -41,7 +42,7 @@ def saved_config(run: Path, output: Path) -> list[str]:
         str(run.absolute() / ".hydra"),
         "--config-name",
         "config",
-        f"hydra.run.dir={quoted(output.absolute())}",
+        f"hydra.run.dir={quoted(literal(str(output.absolute())))}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
@@ -54,7 +55,12 @@ def saved_choices(run: Path) -> Mapping[str, str]:
 
 def saved_settings() -> set[str]:
     """Every dotted key of the configuration of the run that the command line names; none where it names none."""
-    run = argument("run") or argument("evaluation.run") or argument("resume")
-    if not run or not (saved := Path(run) / ".hydra" / "config.yaml").is_file():
-        return set()
-    return set(dotted(OmegaConf.to_container(OmegaConf.load(saved))))
+    saved = saved_config_file()
+    return set(dotted(OmegaConf.to_container(OmegaConf.load(saved)))) if saved else set()
+
+
+def saved_config_file() -> Path | None:
+    """The configuration of the run that the command line names; None where it names none."""
+    run = path_argument("run") or path_argument("evaluation.run") or path_argument("resume")
+    saved = run / ".hydra" / "config.yaml" if run else None
+    return saved if saved and saved.is_file() else None

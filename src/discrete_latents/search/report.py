@@ -1,16 +1,16 @@
 """What a search leaves: the best settings as an experiment, a table of the best trials, two figures."""
 
-import shlex
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as figures
-from rich.console import Console
 from rich.table import Table
 
-from discrete_latents.errors import UserError
+from discrete_latents.config.printed_command import command, setting
+from discrete_latents.console import console
+from discrete_latents.errors import UserError, one_line
 from discrete_latents.search.console import say, shown
 from discrete_latents.search.experiment import as_experiment
 from discrete_latents.search.settings import Search, configurations
@@ -26,14 +26,15 @@ def conclude(search: Search, study: Study) -> None:
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
         raise UserError(f"no trial was completed{f'; the last failed: {errors[-1]}' if errors else ''}")
-    Console(highlight=False).print(table(search, study, trials))
+    console().print(table(search, study, trials))
     say(tally(trials))
-    command = write_best(search, study.best_trial)
+    again = write_best(search, study.best_trial)
     written = [search.folder / "experiment" / "best.yaml", *draw(search, study), search.folder / "study.db"]
     for path in written:
-        say(str(path))
-    say(f"\ntrain the best again:  {command}")
-    say(f"test it as it is:      python eval.py run={shlex.quote(str(search.folder / str(study.best_trial.number)))}")
+        say(one_line(str(path)))
+    tested = command("python", "eval.py", setting("run", search.folder / str(study.best_trial.number)))
+    say(f"\ntrain the best again:  {again}")
+    say(f"test it as it is:      {tested}")
 
 
 def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
@@ -68,13 +69,13 @@ def tally(trials: list[FrozenTrial]) -> str:
 
 def write_best(search: Search, best: FrozenTrial) -> str:
     """Writes the best trial as an experiment. Returns the command that runs it."""
-    about = f"Trial {best.number} of {search.folder}: {search.settings.metric} {best.value:.4g}, its best validation."
+    about = f"Trial {best.number} of {one_line(str(search.folder))}: {search.settings.metric} {best.value:.4g}, its best validation."
     with configurations():
         content, rest = as_experiment(search.overrides(best.params), search.experiment, about)
     path = search.folder / "experiment" / "best.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(content)
-    return shlex.join(["python", "train.py", "--config-dir", str(search.folder), "experiment=best", *rest])
+    path.write_text(content, encoding="utf-8")
+    return command("python", "train.py", "--config-dir", str(search.folder), "experiment=best", *rest)
 
 
 def draw(search: Search, study: Study) -> list[Path]:

@@ -1,5 +1,6 @@
 """A search as its command line describes it, checked before anything runs."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
 from discrete_latents.config import instantiate
+from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import configurations, dotted
 from discrete_latents.config.composition_errors import composition_mistake
+from discrete_latents.config.paths import literal, set_from_start
 from discrete_latents.config.overrides import key, quoted
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.search.space import distributions, literal
@@ -56,6 +59,8 @@ def read(words: Sequence[str]) -> Search:
         config = composed(lambda: compose("search", list(words), return_hydra_config=True))
         settings = composed(lambda: OmegaConf.create(OmegaConf.to_container(config.search, resolve=True)))
         check(settings)
+        check_additions(config, words, config.hydra.runtime.choices)
+        settings.dir = literal(os.path.expanduser(str(settings.dir)))
         search = Search(
             words=[word for word in words if key(word).split(".")[0] != "search"],
             experiment=config.hydra.runtime.choices.experiment,
@@ -66,8 +71,9 @@ def read(words: Sequence[str]) -> Search:
         for name, wanted in (("monitor", settings.metric), ("mode", settings.direction[:3])):
             if checkpoint.get(name, wanted) != wanted:
                 search.words.append(f"callbacks.checkpoint.{name}={wanted}")
-        output = f"paths.output_dir={quoted(search.folder)}"
+        output = f"paths.output_dir={quoted(literal(str(search.folder.absolute())))}"
         experiment = composed(lambda: compose("train", [*search.words, output]))
+        set_from_start(experiment, Path.cwd())
         check_space(search, set(dotted(OmegaConf.to_container(experiment))))
         rehearse(experiment, settings.metric)
     return search

@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
 
 from discrete_latents.config.overrides import key
 from discrete_latents.errors import UserError
@@ -54,7 +55,7 @@ def open_study(search: Search) -> Study:
         study = optuna.create_study(
             study_name="search",
             storage=optuna.storages.RDBStorage(
-                f"sqlite:///{search.folder}/study.db", engine_kwargs={"connect_args": {"timeout": 60}}
+                database(search.folder), engine_kwargs={"connect_args": {"timeout": 60}}
             ),
             sampler=Seeded(search.sampler, search.settings.seed),
             pruner=search.pruner(),
@@ -72,6 +73,12 @@ def open_study(search: Search) -> Study:
         study.set_user_attr("search", now)
         fail_dead(study, search.folder)
     return study
+
+
+def database(folder: Path) -> str:
+    """The URL of a study's file, whatever its folder is called, and wherever the process moves."""
+    url = URL.create("sqlite", database=str(folder.absolute() / "study.db"))
+    return url.render_as_string(hide_password=False)
 
 
 def described(search: Search) -> list[str]:

@@ -17,6 +17,7 @@ from optuna.trial import Trial, TrialState
 
 from discrete_latents.config.compose import configurations
 from discrete_latents.config.overrides import quoted
+from discrete_latents.config.paths import literal, set_from_start
 from discrete_latents.errors import UserError
 from discrete_latents.runs.results import write_json
 from discrete_latents.search.console import prepare, say, values
@@ -45,7 +46,7 @@ def work(search: Search, study: Study, interrupted: Callable[[], bool], until: f
 
 def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bool]) -> None:
     """Trains one trial as train.py would, without testing, and tells the study what it came to."""
-    folder = search.folder / str(trial.number)
+    folder = (search.folder / str(trial.number)).absolute()  # hydra.job.chdir moves the job
     settings = search.settings
     report = TrialReport(
         trial, settings.metric, settings.direction == "maximize", interrupted, quiet=settings.workers > 1
@@ -53,6 +54,7 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
 
     def train(config: DictConfig) -> Exception | None:
         try:  # here, since Hydra would add lines of its own
+            set_from_start(config, HydraConfig.get().runtime.cwd)
             results = train_run(config, HydraConfig.get().runtime.choices, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
             write_json(folder / "results.json", results | {"metrics": report.metrics, "status": status})
@@ -60,7 +62,7 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
             return error
         return None
 
-    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(folder)}"]
+    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(literal(str(folder)))}"]
     started = time.perf_counter()
     with configurations():
         try:

@@ -19,11 +19,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from discrete_latents.config.overrides import quoted
 from discrete_latents.config.saved import saved_config
-from discrete_latents.errors import UserError
+from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.runs.results import write_json
 from discrete_latents.sweep.processes import check_launcher, is_first, job_processes
 
 log = logging.getLogger(__name__)
+
+DONE = ("completed", "not applicable")
+"""How a job ended that is not run again."""
 
 WRITTEN = ("results.json", "metrics.csv", "checkpoints", "images", "tensorboard", "wandb")
 """What a run writes, and what a job that starts anew takes away first."""
@@ -37,8 +40,8 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     hydra: Any = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     with alone(folder):
-        if results(folder).get("status") == "completed":
-            print(f"{folder} is completed", flush=True)
+        if (status := results(folder).get("status")) in DONE:
+            print(one_line(f"{folder} is {status}"), flush=True)
             return
         config = prepared(folder, config, hydra)
         words = [f"resume={quoted(folder)}"] if config.resume else saved_config(folder, output=folder)
@@ -49,11 +52,13 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
                 task(config)
         except SIGTERMException:
             raise
+        except NotApplicable as error:
+            ended(folder, config, hydra, "not applicable", str(error))
         except UserError as error:
-            failed(folder, config, hydra, str(error))
+            ended(folder, config, hydra, "failed", str(error))
         except (Exception, SystemExit) as error:
             log.exception("job %s failed", hydra.job.num)
-            failed(folder, config, hydra, " ".join(f"{type(error).__name__}: {error}".split()))
+            ended(folder, config, hydra, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 @contextmanager
@@ -99,12 +104,12 @@ def prepared(folder: Path, config: DictConfig, hydra: DictConfig) -> DictConfig:
     return config
 
 
-def failed(folder: Path, config: DictConfig, hydra: DictConfig, message: str) -> None:
-    """Writes down why a job failed."""
-    print(f"job {hydra.job.num} failed: {message}", flush=True)
+def ended(folder: Path, config: DictConfig, hydra: DictConfig, status: str, message: str) -> None:
+    """Writes down why a job has no results."""
     choices = hydra.runtime.choices
     about = {"experiment": choices.get("experiment"), "latent": choices.get("latent"), "seed": config.get("seed")}
-    write_json(folder / "results.json", about | {"status": "failed", "error": message})
+    write_json(folder / "results.json", about | {"status": status, "error": message})
+    print(one_line(f"job {hydra.job.num} {'is ' * (status in DONE)}{status}: {message}"), flush=True)
 
 
 def results(folder: Path) -> dict[str, Any]:

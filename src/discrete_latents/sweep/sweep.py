@@ -17,9 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from discrete_latents.config.overrides import key, quoted
-from discrete_latents.errors import UserError, fail
+from discrete_latents.config.paths import literal
+from discrete_latents.config.printed_command import command, setting
+from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.results_table import show_sweep
-from discrete_latents.sweep.job import results
+from discrete_latents.sweep.job import DONE, results
 from discrete_latents.sweep.processes import check_launcher
 
 
@@ -122,7 +124,7 @@ def resuming(folder: Path, words: Sequence[str]) -> list[str]:
     saved = OmegaConf.load(folder / "multirun.yaml").hydra
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
-        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(folder)}",
+        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(literal(str(folder)))}",
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
     replaced = {*fixed, *(key(word) for word in given)}
@@ -143,17 +145,24 @@ def report() -> None:
     common = set.intersection(*(set(job.words) for job in jobs))
     varied = {job.number: " ".join(word for word in job.words if word not in common) for job in jobs}
     show_sweep(str(Sweep.folder), [(job.number, varied[job.number], job.results, job.status) for job in jobs])
-    if all(job.status == "completed" for job in jobs):
+    reasons = {job.number: job.results["error"] for job in jobs if job.status == "not applicable"}
+    if len(reasons) == len(jobs):
+        fail(f"no job of the sweep is applicable: {reasons[0]}")
+    for number, reason in reasons.items():
+        print(one_line(f"job {number} ({varied[number]}) is not applicable: {reason}"))
+    open_jobs = [job for job in jobs if job.status not in DONE]
+    if not open_jobs:
         return
-    print(f"{len([job for job in jobs if job.status != 'completed'])} of {len(jobs)} jobs are not completed; {hint()}")
+    print(f"{len(open_jobs)} of {len(jobs)} jobs are not completed; {hint()}")
     errors = {job.number: job.results["error"] for job in jobs if job.status == "failed"}
     if len(errors) == len(jobs) and len(set(errors.values())) == 1:
         fail(f"all {len(jobs)} jobs failed: {errors[0]}")
     for number, error in errors.items():
-        print(f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].folder})", file=sys.stderr)
+        said = f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].folder})"
+        print(one_line(said), file=sys.stderr)
     sys.exit(1)
 
 
 def hint() -> str:
     """How to finish the sweep."""
-    return f"to go on: python train.py sweep.resume={quoted(Sweep.folder or '')}"
+    return f"to go on: {command('python', 'train.py', setting('sweep.resume', Sweep.folder or ''))}"

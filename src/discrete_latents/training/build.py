@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
-from discrete_latents.errors import UserError, first_line
-from discrete_latents.latent import Temperature
+from discrete_latents.errors import NotApplicable, UserError, first_line
+from discrete_latents.latent import NotDefined, Temperature
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
 from discrete_latents.training.validate import check_labels
@@ -80,7 +80,8 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
         except (ValueError, RuntimeError, IndexError) as error:
             kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
-            raise UserError(f"{kind}: {first_line(error)}") from error
+            refused = NotApplicable if isinstance(error, NotDefined) else UserError
+            raise refused(f"{kind}: {first_line(error)}") from error
     try:
         model.optimization.optimizer(model.parameters())
     except (ValueError, TypeError) as error:
