@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -28,13 +29,15 @@ class QuietStream:
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
+        self.delivers = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["stream"], name)
 
     def write(self, text: str) -> int:
         try:
-            self.stream.write(text)
+            if self.delivers:
+                self.stream.write(text)
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             self.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -48,15 +51,15 @@ class QuietStream:
 
     def flush(self) -> None:
         try:
-            self.stream.flush()
+            if self.delivers:
+                self.stream.flush()
         except OSError:
             self.drop()
 
     def drop(self) -> None:
         """Sends all further text nowhere, what is buffered included, which is else tried again at exit."""
-        try:
+        self.delivers = False
+        with suppress(OSError, ValueError):  # of a stream without a descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):  # a stream without a descriptor
-            self.stream = open(os.devnull, "w")

@@ -21,8 +21,8 @@ def prepare_process() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # what debug=profiler prints
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a resumed run's checkpoints
-    warnings.filterwarnings("ignore", ".*dirpath has changed.*")  # those of a run that was moved
+    warnings.filterwarnings("ignore", "(?s).*exists and is not empty.*")  # a resumed run's checkpoints
+    warnings.filterwarnings("ignore", "(?s).*dirpath has changed.*")  # those of a run that was moved
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on instead of printing them
 
 

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from discrete_latents.config.additions import missing_arguments, value_of
 from discrete_latents.config.compose import group_options, known_settings
+from discrete_latents.config.printed_command import shell_word
 from discrete_latents.config.saved import saved_settings
 from discrete_latents.errors import suggest
 
@@ -52,7 +53,8 @@ def composition_error(
         if name in (options or {}):
             return f"{name} is a group that this command does not take"
         if "override" in match[0] and name in addable:
-            return f"{name} is not in this configuration: add it with a plus, as +{name}={value_of(name, words)}"
+            plus = shell_word(f"+{name}={value_of(name, words)}")
+            return f"{name} is not in this configuration: add it with a plus, as {plus}"
         return f"{name} is not a setting: {suggest(name, settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"

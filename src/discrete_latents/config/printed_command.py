@@ -17,8 +17,8 @@ def setting(name: str, path: str | os.PathLike[str]) -> str:
 def command(*words: str) -> str:
     """A command line for bash, on one line of plain characters, whatever the words are.
 
-    >>> print(command("python", "train.py", setting("resume", "logs/a run"), setting("paths.data_dir", "data")))
-    python train.py "resume='logs/a run'" paths.data_dir=data
+    >>> print(command("python", "train.py", setting("resume", "logs/a=b"), setting("paths.data_dir", "data")))
+    python train.py "resume='logs/a=b'" paths.data_dir=data
     """
     return " ".join(shell_word(word) for word in words)
 

@@ -18,7 +18,7 @@ from discrete_latents.search.worker import work, work_together
 HELP = """\
 Search for the settings with the best validation, of any experiment.
 
-  python scripts/search.py                                     vae_digits, search=lr_temperature, 20 trials
+  python scripts/search.py                                     # vae_digits, search=lr_temperature, 20 trials
   python scripts/search.py experiment=vae_mnist search=estimator search.trials=50 search.workers=4
   python scripts/search.py search.space.optimizer.lr.high=0.1 '~search.space.temperature'
   python scripts/search.py search=default '+search.space.model.num_latents={low: 10, high: 40, step: 10}'

@@ -30,6 +30,10 @@ def build_data(config: DictConfig) -> ImageData:
     except (OSError, ValueError) as error:
         message = locate(config, "data", first_line(error))
         raise UserError(message.replace("data: ", f"data.name = {data.name}: ", 1)) from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UserError(f"data.source: {first_line(error)}") from error
     return data
 
 

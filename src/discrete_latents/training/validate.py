@@ -41,7 +41,7 @@ def check(config: DictConfig) -> None:
 def check_validation_by_batches(trainer: DictConfig) -> None:
     """Raises UserError where validation is to count batches over epochs, and no number of them is given."""
     interval = trainer.get("val_check_interval")
-    if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+    if interval is None or isinstance(interval, bool | float) or (isinstance(interval, int) and interval < 1):
         raise UserError(
             "trainer.check_val_every_n_epoch = null counts batches over epochs and needs how many: "
             f"trainer.val_check_interval must be a whole number of at least 1, got {interval!r}"
