@@ -57,7 +57,9 @@ def test_a_stream_that_cannot_be_written_is_dropped():
         stream.flush()
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("ascii", b"\\xe9\\u65e5 \\U0001f642"), ("latin-1", b"\xe9\\u65e5 \\U0001f642")])
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("ascii", b"\\xe9\\u65e5 \\U0001f642"), ("latin-1", b"\xe9\\u65e5 \\U0001f642")]
+)
 def test_what_an_encoding_lacks_is_escaped(encoding, said):
     buffer = io.BytesIO()
     stream = QuietStream(io.TextIOWrapper(buffer, encoding))
@@ -78,7 +80,9 @@ open("done", "w").write("completed")
 """
 
 
-@pytest.mark.parametrize("how", ["PROGRAM | head -2", "PROGRAM > /dev/full", "PROGRAM >&-", "PROGRAM 2>&1 | true", "PROGRAM"])
+@pytest.mark.parametrize(
+    "how", ["PROGRAM | head -2", "PROGRAM > /dev/full", "PROGRAM >&-", "PROGRAM 2>&1 | true", "PROGRAM"]
+)
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_no_terminal_makes_a_command_fail(how, encoding, tmp_path):
     program = f"set -o pipefail; PYTHONIOENCODING={encoding} {sys.executable} -c '{PRINTING}'"

@@ -41,7 +41,13 @@ COMMANDS = list(commands())
 
 def test_the_commands_are_found():
     places = {place for place, _ in COMMANDS}
-    assert {"train.py --help", "eval.py --help", "search.py --help", "README.md", "configs/launcher/joblib.yaml"} <= places
+    assert {
+        "train.py --help",
+        "eval.py --help",
+        "search.py --help",
+        "README.md",
+        "configs/launcher/joblib.yaml",
+    } <= places
     assert len(COMMANDS) >= 25
 
 

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import CONFIGS
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
-from discrete_latents.config.additions import check_additions
 from discrete_latents.config.overrides import argument, multirun, quoted
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.printed_command import setting, shell_word

@@ -1,5 +1,6 @@
 """The one door for what is said to a person: text as it is, never markup, and never a reason for a run to fail."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -21,15 +22,15 @@ def protect_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, QuietStream):
-            setattr(sys, name, QuietStream(open(os.devnull, "w") if stream is None else stream))
+            setattr(sys, name, QuietStream(io.StringIO() if stream is None else stream, delivers=stream is not None))
 
 
 class QuietStream:
     """A text stream that escapes what its encoding lacks, and drops the text that cannot be delivered."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, delivers: bool = True) -> None:
         self.stream = stream
-        self.delivers = True
+        self.delivers = delivers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["stream"], name)

@@ -26,7 +26,9 @@ FOLDERS = [
 
 def pasted(line: str) -> list[str]:
     """The words that bash gives to a command that was printed."""
-    done = subprocess.run(["bash", "-c", f"python() {{ printf '%s\\0' \"$@\"; }}; {line}"], capture_output=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"python() {{ printf '%s\\0' \"$@\"; }}; {line}"], capture_output=True, check=True
+    )
     return done.stdout.decode().split("\0")[:-1]
 
 
@@ -54,7 +56,8 @@ def test_the_folder_that_hydra_names_by_the_overrides_is_resumed(command, tmp_pa
     words = [*QUICK, "optimizer.lr=0.01", "hydra.run.dir=logs/${hydra.job.override_dirname}, ${seed}"]
     assert command("train", *words).code == 0
     (folder,) = (tmp_path / "logs").iterdir()
-    assert folder.name.startswith("callbacks.pictures.every_n_epochs=0,") and folder.name.endswith(", 0")
+    assert folder.name.startswith("callbacks.pictures.every_n_epochs=0,")
+    assert "model.hidden=[16]" in folder.name
     assert command("train", f"resume=logs/{folder.name}", "trainer.max_epochs=2").code == 0
     assert json.loads((folder / "results.json").read_text())["epochs"] == 2
 
@@ -107,7 +110,9 @@ def test_failures_stay_failures_beside_what_is_not_applicable(command, tmp_path)
 def test_a_sweep_of_which_nothing_is_applicable_fails(command):
     outcome = command("train", "-m", *QUICK, "latent=disarm", "seed=0,1")
     assert outcome.code == 1
-    assert beyond_progress(outcome.err)[-1].startswith("error: no job of the sweep is applicable: CategoricalVAE with DisARM: ")
+    assert beyond_progress(outcome.err)[-1].startswith(
+        "error: no job of the sweep is applicable: CategoricalVAE with DisARM: "
+    )
 
 
 # Where the command was started
@@ -146,7 +151,10 @@ def test_logging_of_any_kind(command, group, option):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("trainer.check_val_every_n_epoch=null", "trainer.val_check_interval must be a whole number of at least 1, got None"),
+        (
+            "trainer.check_val_every_n_epoch=null",
+            "trainer.val_check_interval must be a whole number of at least 1, got None",
+        ),
         ("trainer.check_val_every_n_epoch=null +trainer.val_check_interval=0.5", "got 0.5"),
         ("trainer.check_val_every_n_epoch=null +trainer.val_check_interval=true", "got True"),
         ("trainer.check_val_every_n_epoch=null +trainer.val_check_interval=0", "got 0"),
@@ -201,7 +209,9 @@ def test_what_a_plus_adds_works(command, word):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["PROGRAM | head -2", "PROGRAM 2>&1 | head -1", "PROGRAM > /dev/full", "PROGRAM >&- 2>&-"])
+@pytest.mark.parametrize(
+    "how", ["PROGRAM | head -2", "PROGRAM 2>&1 | head -1", "PROGRAM > /dev/full", "PROGRAM >&- 2>&-"]
+)
 def test_no_terminal_makes_a_sweep_fail(how, tmp_path):
     words = [sys.executable, str(ROOT / "train.py"), "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=[csv] é·"]
     line = f"set -o pipefail; {how.replace('PROGRAM', f'PYTHONIOENCODING=ascii {shlex.join(words)}')}"
@@ -210,6 +220,21 @@ def test_no_terminal_makes_a_sweep_fail(how, tmp_path):
     for number in "01":
         results = json.loads((tmp_path / "[csv] é·" / number / "results.json").read_text())
         assert results["status"] == "completed"
+
+
+def test_a_search_in_a_folder_of_any_name_while_jobs_move(tmp_path):
+    name = "s=e,a (1) é'[csv]?#%"
+    words = [*SMALL, "trainer.max_epochs=1", "search.trials=1", "hydra.job.chdir=true", f"search.dir={name}"]
+    outcome = shell("scripts/search.py", *words, cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+    printed = [line.partition("python ")[2] for line in outcome.out.splitlines() if "python " in line]
+    again, tested = (pasted(f"python {line}") for line in printed)
+    assert again[:4] == ["train.py", "--config-dir", name, "experiment=best"]
+    outcome = shell("eval.py", *tested[1:], "eval_samples=5", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    outcome = shell("train.py", *again[1:], *QUICK, "hydra.run.dir=best", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.slow
@@ -221,7 +246,7 @@ def test_help_ends_quietly_where_nobody_reads_it(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_write_into_a_folder_of_any_name(tmp_path):
-    name = "a \"b\" it's é\\"
+    name = 'a "b" it\'s é\\'
     outcome = shell("train.py", *QUICK, "trainer=ddp_sim", f"hydra.run.dir={name}", cwd=tmp_path)
     assert outcome.code == 0, outcome.err
     assert {path.name for path in tmp_path.iterdir()} == {name}

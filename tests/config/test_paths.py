@@ -15,17 +15,61 @@ from discrete_latents.config.compose import composed
 from discrete_latents.config.overrides import quoted, unquoted
 from discrete_latents.config.paths import (
     hydra_value,
-    literal,
     path_argument,
     quote_paths,
     set_from_start,
+    verbatim,
 )
 from discrete_latents.config.printed_command import command, setting
 
 NAMES = [
-    *("a=b", "a,b", "a#b", "run (1)", "(1)", "it's", "'quoted", 'say "x"', '"', "[csv]", "a[/b]", "[1,2]", "{a: 1}", "}"),
-    *("two words", " leading", "trailing ", " both ", "\ttab", "a~b", "x/~y", "$5", "a$b", "back\\slash", "end\\", "\\'"),
-    *("new\nline", "naïve é", "日本", "-dash", "--double", "*", "?", "!", "a;b|c&d", "`x`", "50%", "a:b", "a@b", "+a", "."),
+    *(
+        "a=b",
+        "a,b",
+        "a#b",
+        "run (1)",
+        "(1)",
+        "it's",
+        "'quoted",
+        'say "x"',
+        '"',
+        "[csv]",
+        "a[/b]",
+        "[1,2]",
+        "{a: 1}",
+        "}",
+    ),
+    *(
+        "two words",
+        " leading",
+        "trailing ",
+        " both ",
+        "\ttab",
+        "a~b",
+        "x/~y",
+        "$5",
+        "a$b",
+        "back\\slash",
+        "end\\",
+        "\\'",
+    ),
+    *(
+        "new\nline",
+        "naïve é",
+        "日本",
+        "-dash",
+        "--double",
+        "*",
+        "?",
+        "!",
+        "a;b|c&d",
+        "`x`",
+        "50%",
+        "a:b",
+        "a@b",
+        "+a",
+        ".",
+    ),
     *("1", "1.5", "1e3", "true", "nan", "range(3)", "glob(*)", "choice(a,b)", "lr=0.1,latent=rloo", "a=[1,2],b='c d'"),
 ]
 """Folders that people and `${hydra.job.override_dirname}` name."""
@@ -86,7 +130,7 @@ def test_any_text_comes_through_quoting_interpolation_and_bash(texts):
     for text in texts:
         assert hydra_value(quoted(text)) == text
         assert unquoted(quoted(text)) == text
-        assert OmegaConf.create({"x": literal(text)}).x == text
+        assert OmegaConf.create({"x": verbatim(text)}).x == text
     done = subprocess.run(["bash", "-c", command("printf", r"%s\0", *texts)], capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == texts
 

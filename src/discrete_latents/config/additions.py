@@ -30,14 +30,18 @@ def check_additions(config: DictConfig, overrides: Sequence[str], groups: Iterab
     for name in added:
         if name in groups or name.startswith(FREE) or of_an_object(settings, name):
             continue
-        if not any(name == other or f"{other}.".startswith(f"{name}.") or name.startswith(f"{other}.") for other in read):
+        if not any(
+            name == other or f"{other}.".startswith(f"{name}.") or name.startswith(f"{other}.") for other in read
+        ):
             meant = suggest(name, {*own, *dotted(settings)} - {name})
             raise UserError(f"+{name} adds a setting that nothing reads: {meant}")
 
 
 def plain_settings() -> set[str]:
     """The settings that are read as they are, and are no argument of an object."""
-    train, paths = (OmegaConf.to_container(OmegaConf.load(CONFIGS / name)) for name in ("train.yaml", "paths/default.yaml"))
+    train, paths = (
+        OmegaConf.to_container(OmegaConf.load(CONFIGS / name)) for name in ("train.yaml", "paths/default.yaml")
+    )
     return {*dotted(train), *(f"paths.{name}" for name in dotted(paths))} - {"defaults", "sweep"}
 
 

@@ -30,7 +30,8 @@ def composition_error(
     """Hydra's report of an override that does not fit, in one line.
 
     settings: all dotted keys and groups that could have been meant. options: those of each group. words: the overrides,
-    of which Hydra does not always say the one. addable: settings that the configuration lacks, and an object of it takes.
+    of which Hydra does not always say the one. addable: settings that the configuration lacks and an
+    object of it takes.
     """
     if "Config group override must be a string" in message:
         given = [word.lstrip("+").partition("=") for word in words]

@@ -67,7 +67,7 @@ def quote_path(word: str, sweeping: bool = False) -> str:
         return f"{key}={in_grammar(value[1:-1])}"
     text = folder(name, value)
     if name in READ and os.path.lexists(text):
-        text = literal(text)
+        text = verbatim(text)
     return f"{key}={in_grammar(text)}"
 
 
@@ -85,7 +85,7 @@ def expanded(path: str) -> str:
     return f"./{path}" if path == "???" else path  # which OmegaConf takes for a value that is missing
 
 
-def literal(text: str) -> str:
+def verbatim(text: str) -> str:
     """Text that OmegaConf leaves as it is, `${…}` included."""
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
@@ -133,7 +133,7 @@ def set_from_start(config: DictConfig, start: str | os.PathLike[str]) -> None:
         if Path.cwd() != Path(start).absolute() and not os.path.isabs(path):
             path = os.path.join(start, path)
         if path != value:
-            OmegaConf.update(config, name, literal(path))
+            OmegaConf.update(config, name, verbatim(path))
 
 
 def path_settings(config: DictConfig) -> list[str]:

@@ -10,7 +10,7 @@ from yaml import YAMLError
 
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.overrides import key, quoted
-from discrete_latents.config.paths import literal, path_argument
+from discrete_latents.config.paths import path_argument, verbatim
 from discrete_latents.errors import fail
 
 
@@ -42,7 +42,7 @@ def saved_config(run: Path, output: Path) -> list[str]:
         str(run.absolute() / ".hydra"),
         "--config-name",
         "config",
-        f"hydra.run.dir={quoted(literal(str(output.absolute())))}",
+        f"hydra.run.dir={quoted(verbatim(str(output.absolute())))}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]

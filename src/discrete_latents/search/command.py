@@ -7,7 +7,7 @@ from pathlib import Path
 
 from discrete_latents.config.compose import group_options
 from discrete_latents.config.overrides import quoted
-from discrete_latents.config.paths import literal, quote_paths
+from discrete_latents.config.paths import quote_paths, verbatim
 from discrete_latents.errors import UserError, fail
 from discrete_latents.search.console import prepare, say
 from discrete_latents.search.report import conclude
@@ -37,12 +37,16 @@ def main() -> None:
         description=HELP.replace("OPTIONS", options), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="setting=value", help="as for train.py")
-    parser.add_argument("--config-dir", type=lambda path: Path(path).expanduser(), help="a folder with further options of groups, DIR/search/mine.yaml")
+    parser.add_argument(
+        "--config-dir",
+        type=lambda path: Path(path).expanduser(),
+        help="a folder with further options of groups, DIR/search/mine.yaml",
+    )
     prepare()
     arguments = parser.parse_intermixed_args()
     words = quote_paths(arguments.words)
     if arguments.config_dir is not None:
-        words.append(f"hydra.searchpath=[{quoted(literal(f'file://{arguments.config_dir.absolute()}'))}]")
+        words.append(f"hydra.searchpath=[{quoted(verbatim(f'file://{arguments.config_dir.absolute()}'))}]")
     try:
         search = read(words)
         study = open_study(search)

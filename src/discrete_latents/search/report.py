@@ -69,7 +69,8 @@ def tally(trials: list[FrozenTrial]) -> str:
 
 def write_best(search: Search, best: FrozenTrial) -> str:
     """Writes the best trial as an experiment. Returns the command that runs it."""
-    about = f"Trial {best.number} of {one_line(str(search.folder))}: {search.settings.metric} {best.value:.4g}, its best validation."
+    trial = one_line(f"Trial {best.number} of {search.folder}")
+    about = f"{trial}: {search.settings.metric} {best.value:.4g}, its best validation."
     with configurations():
         content, rest = as_experiment(search.overrides(best.params), search.experiment, about)
     path = search.folder / "experiment" / "best.yaml"

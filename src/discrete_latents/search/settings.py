@@ -20,8 +20,8 @@ from discrete_latents.config import instantiate
 from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import configurations, dotted
 from discrete_latents.config.composition_errors import composition_mistake
-from discrete_latents.config.paths import literal, set_from_start
 from discrete_latents.config.overrides import key, quoted
+from discrete_latents.config.paths import set_from_start, verbatim
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.search.space import distributions, literal
 from discrete_latents.training import build, validate
@@ -60,7 +60,7 @@ def read(words: Sequence[str]) -> Search:
         settings = composed(lambda: OmegaConf.create(OmegaConf.to_container(config.search, resolve=True)))
         check(settings)
         check_additions(config, words, config.hydra.runtime.choices)
-        settings.dir = literal(os.path.expanduser(str(settings.dir)))
+        settings.dir = verbatim(os.path.expanduser(str(settings.dir)))
         search = Search(
             words=[word for word in words if key(word).split(".")[0] != "search"],
             experiment=config.hydra.runtime.choices.experiment,
@@ -71,7 +71,7 @@ def read(words: Sequence[str]) -> Search:
         for name, wanted in (("monitor", settings.metric), ("mode", settings.direction[:3])):
             if checkpoint.get(name, wanted) != wanted:
                 search.words.append(f"callbacks.checkpoint.{name}={wanted}")
-        output = f"paths.output_dir={quoted(literal(str(search.folder.absolute())))}"
+        output = f"paths.output_dir={quoted(verbatim(str(search.folder.absolute())))}"
         experiment = composed(lambda: compose("train", [*search.words, output]))
         set_from_start(experiment, Path.cwd())
         check_space(search, set(dotted(OmegaConf.to_container(experiment))))

@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 
 from discrete_latents.config.compose import configurations
 from discrete_latents.config.overrides import quoted
-from discrete_latents.config.paths import literal, set_from_start
+from discrete_latents.config.paths import set_from_start, verbatim
 from discrete_latents.errors import UserError
 from discrete_latents.runs.results import write_json
 from discrete_latents.search.console import prepare, say, values
@@ -62,7 +62,7 @@ def run(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bo
             return error
         return None
 
-    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(literal(str(folder)))}"]
+    words = [*search.overrides(trial.params), f"hydra.run.dir={quoted(verbatim(str(folder)))}"]
     started = time.perf_counter()
     with configurations():
         try:

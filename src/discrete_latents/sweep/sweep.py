@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from discrete_latents.config.overrides import key, quoted
-from discrete_latents.config.paths import literal
+from discrete_latents.config.paths import verbatim
 from discrete_latents.config.printed_command import command, setting
 from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.results_table import show_sweep
@@ -124,7 +124,7 @@ def resuming(folder: Path, words: Sequence[str]) -> list[str]:
     saved = OmegaConf.load(folder / "multirun.yaml").hydra
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
-        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(literal(str(folder)))}",
+        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(verbatim(str(folder)))}",
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
     replaced = {*fixed, *(key(word) for word in given)}
