@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write process lightning_internals < latent < runs
+        checks errors atomic_write console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers < data models < callbacks < training < api sweep < cli
         < search summary
     """,
@@ -23,7 +23,10 @@ ORDERS = {
         code_histogram distance_to_exact gradient_statistics learning_rate pictures progress_bar stop_signals
         temperature_schedule throughput < checkpoint
     """,
-    "config": "command_parser overrides migration type_hints < compose instantiate < saved < composition_errors",
+    "config": """
+        command_parser overrides migration type_hints < paths compose instantiate < printed_command saved < additions
+        < composition_errors
+    """,
     "data": """
         augmentation batches binarization splits < image_checks mnist_files < image_warnings model_inputs sources
         < datamodule
@@ -48,7 +51,7 @@ ORDERS = {
         console space trial_report < experiment settings < study < report worker < command
     """,
     "summary": "finished_runs < table < html_report text_report < summary < command",
-    "sweep": "processes < job sweep",
+    "sweep": "processes < job < sweep",
     "training": "validate shutdown nonfinite < build < train evaluate",
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
@@ -60,7 +63,7 @@ OPTIONS = {
 }
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
-ROOT = {"__init__", "api", "cli", "checks", "errors", "atomic_write", "process", "lightning_internals"}
+ROOT = {"__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "process", "lightning_internals"}
 """Modules outside the rooms."""
 
 TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES, strict=True)}

@@ -16,10 +16,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
 from discrete_latents.config.overrides import argument, multirun, quoted, without_null
+from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
+from discrete_latents.config.printed_command import setting, shell_word
 from discrete_latents.config.saved import saved_choices, use_saved_config
+from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
@@ -37,40 +41,48 @@ show_once = rank_zero_only(show)
 
 def train_main() -> None:
     """`python train.py`, `discrete-latents-train`."""
-    sys.argv[1:] = without_null(sys.argv[1:])
-    run, folder = argument("resume"), argument("hydra.run.dir")
-    unfinished, sweep_folder = argument("sweep.resume"), argument("hydra.sweep.dir")
+    begin()
+    run, folder = path_argument("resume"), path_argument("hydra.run.dir")
+    unfinished, sweep_folder = path_argument("sweep.resume"), path_argument("hydra.sweep.dir")
     try:
         check_start()
     except UserError as error:
         fail(str(error))
-    if unfinished not in (None, "null"):
-        sys.argv[1:] = sweep.resume_arguments(Path(unfinished), sys.argv[1:])
-    elif run not in (None, "null") and "--config-path" not in sys.argv:  # processes that Lightning started have it
+    if unfinished is not None:
+        sys.argv[1:] = sweep.resume_arguments(unfinished, sys.argv[1:])
+    elif run is not None and "--config-path" not in sys.argv:  # processes that Lightning started have it
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
-        use_saved_config(Path(run), output=Path(run))
+        use_saved_config(run, output=run)
     elif multirun() and sweep_folder and SweepDirectory(sweep_folder).multirun.exists():
         fail(
             f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
-            f"sweep.resume={sweep_folder}"
+            f"{shell_word(setting('sweep.resume', sweep_folder))}"
         )
     elif folder and RunDirectory(folder).hydra.exists() and "LOCAL_RANK" not in os.environ:
-        fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with resume={folder}")
+        again = shell_word(setting("resume", folder))
+        fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with {again}")
     launch(train_task, "train")
 
 
 def eval_main() -> None:
     """`python eval.py`, `discrete-latents-eval`."""
-    run = argument("run")
+    begin()
+    run = path_argument("run")
     if run is not None:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
-        use_saved_config(Path(run), output=RunDirectory(run).evaluation(stamp).folder)
-        for name, default in (("run", run), ("ckpt", "best"), ("split", "test")):
-            value = argument(name) or default
+        use_saved_config(run, output=RunDirectory(run).evaluation(stamp).folder)
+        values = {"run": str(run), "ckpt": argument("ckpt") or "best", "split": argument("split") or "test"}
+        for name, value in values.items():
             sys.argv = [given for given in sys.argv if not given.startswith(f"{name}=")]
-            sys.argv.append(f"+evaluation.{name}={quoted(value)}")
+            sys.argv.append(quote_path(f"+evaluation.{name}={quoted(value)}"))
     launch(eval_task, "eval")
+
+
+def begin() -> None:
+    """What both commands do before they look at their words."""
+    protect_streams()
+    sys.argv[1:] = quote_paths(without_null(sys.argv[1:]))
 
 
 def train_task(config: DictConfig) -> None:
@@ -81,20 +93,26 @@ def train_task(config: DictConfig) -> None:
 
 
 def train_once(config: DictConfig) -> None:
+    start = HydraConfig.get().runtime.cwd
+    set_from_start(config, start)
+    check_additions(config, HydraConfig.get().overrides.task, HydraConfig.get().runtime.choices)
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
     choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
     results = train(config, chosen_names(choices))
-    show_once(results, RunDirectory(config.paths.output_dir))
+    show_once(results, RunDirectory(config.paths.output_dir), Path(start))
 
 
 def eval_task(config: DictConfig) -> None:
+    start = HydraConfig.get().runtime.cwd
+    set_from_start(config, start)
+    check_additions(config, HydraConfig.get().overrides.task, HydraConfig.get().runtime.choices)
     if "evaluation" not in config:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
     chosen = config.evaluation
     run = Path(chosen.run)
     results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, chosen_names(saved_choices(run)))
-    show_once(results, RunDirectory(config.paths.output_dir))
+    show_once(results, RunDirectory(config.paths.output_dir), Path(start))
 
 
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:

@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake in settings, files or arguments. Commands print it as one line, without a traceback; exit code 1."""
 
 
+class NotApplicable(UserError):
+    """An estimator that is not defined for the model it is given; a sweep over all estimators leaves such a job out."""
+
+
 class NotFinite(Exception):
     """A parameter or a bound is no longer finite in training.
 
@@ -24,8 +28,16 @@ class NotFinite(Exception):
 
 def fail(message: str) -> NoReturn:
     """Ends the command with one line on stderr and exit code 1."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(1)
+
+
+def one_line(message: str) -> str:
+    """A message whose newlines and other control characters, which stand in a user's values, are shown escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in message
+    )
 
 
 def first_line(error: Exception) -> str:

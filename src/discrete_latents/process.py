@@ -7,9 +7,12 @@ import warnings
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from discrete_latents.console import protect_streams
+
 
 def prepare_process() -> None:
     """Sets up a process that will train, test or start others. To be called before anything else."""
+    protect_streams()
     # A setting of each thread, inherited by those that the first parallel operation starts.
     torch.set_flush_denormal(True)
     if not torch.cuda.is_available():
@@ -18,8 +21,8 @@ def prepare_process() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profiler prints here
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a resumed run's checkpoints
-    warnings.filterwarnings("ignore", ".*dirpath has changed.*")  # those of a run that was moved
+    warnings.filterwarnings("ignore", "(?s).*exists and is not empty.*")  # a resumed run's checkpoints
+    warnings.filterwarnings("ignore", "(?s).*dirpath has changed.*")  # those of a run that was moved
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise its errors instead of printing them
 
 

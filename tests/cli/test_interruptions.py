@@ -50,7 +50,7 @@ def test_a_run_stopped_by_sigterm_in_an_epoch_goes_on_as_if_it_never_was(command
     outcome = command("train", *words, *stopping(17), "hydra.run.dir=stopped")
     assert outcome.code == 128 + signal.SIGTERM
     assert beyond_progress(outcome.err) == [
-        f"stopped by SIGTERM after step 17; to go on: python train.py resume='{tmp_path}/stopped'"
+        f"stopped by SIGTERM after step 17; to go on: python train.py resume={tmp_path}/stopped"
     ]
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     saved = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
@@ -108,7 +108,7 @@ def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path,
     command = [sys.executable, str(train), *words, *stopping(17, number), f"hydra.run.dir={run}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    assert f"to go on: python train.py resume='{run}'" in done.stderr
+    assert f"to go on: python train.py resume={run}" in done.stderr
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 17
     assert not list(run.glob("hpc_ckpt*"))
     asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""

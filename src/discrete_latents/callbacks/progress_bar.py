@@ -4,7 +4,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,6 +12,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from discrete_latents.console import console
 
 
 class RunProgress(ProgressBar):
@@ -38,15 +39,15 @@ class RunProgress(ProgressBar):
         if not (self.enabled and trainer.is_global_zero):
             return
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             refresh_per_second=self.refresh_rate,
-            console=Console(stderr=True),
+            console=console(stderr=True),
         )
         self.progress.start()
         self.task = self.progress.add_task(

@@ -64,12 +64,16 @@ def group_options() -> dict[str, list[str]]:
 
 def known_settings(config_name: str, groups: Iterable[str], overrides: Iterable[str]) -> set[str]:
     """All dotted keys of a configuration with the options that overrides choose."""
+    return set(dotted(OmegaConf.to_container(composed_with_options(config_name, groups, overrides))))
+
+
+def composed_with_options(config_name: str, groups: Iterable[str], overrides: Iterable[str]) -> DictConfig:
+    """A configuration with the options that overrides choose, and none of their settings."""
     chosen = [override for override in overrides if override.partition("=")[0] in set(groups)]
     try:
-        config = composed(chosen, config_name)
+        return composed(chosen, config_name)
     except Exception:  # a choice may be what cannot be composed
-        config = composed((), config_name)
-    return set(dotted(OmegaConf.to_container(config)))
+        return composed((), config_name)
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:

@@ -2,14 +2,16 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.additions import missing_arguments, value_of
 from discrete_latents.config.compose import group_options, known_settings
 from discrete_latents.config.migration import RENAMED
+from discrete_latents.config.printed_command import shell_word
 from discrete_latents.config.saved import saved_settings
 from discrete_latents.errors import UserError, suggest
 
@@ -30,7 +32,8 @@ def composition_mistake(error: Exception, config_name: str, settings: Iterable[s
     """
     options = group_options()
     known = set(settings) or saved_settings() or known_settings(config_name, options, sys.argv[1:])
-    return composition_error(f"{error}\n{error.__cause__ or ''}", options.keys() | known, options, sys.argv[1:])
+    words, message = sys.argv[1:], f"{error}\n{error.__cause__ or ''}"
+    return composition_error(message, options.keys() | known, options, words, missing_arguments(config_name, words))
 
 
 def composition_error(
@@ -38,11 +41,12 @@ def composition_error(
     settings: Iterable[str],
     options: Mapping[str, Iterable[str]] | None = None,
     overrides: Iterable[str] = (),
+    addable: Container[str] = (),
 ) -> str:
     """Hydra's report on an override that it cannot apply, in one line.
 
     settings: dotted keys and groups to suggest from. options: of each group. overrides: all that were given, since
-    Hydra does not always name the one.
+    Hydra does not always name the one. addable: settings that the configuration lacks and an object of it takes.
     """
     if "Config group override must be a string" in message:
         given = [override.lstrip("+").partition("=") for override in overrides]
@@ -66,6 +70,9 @@ def composition_error(
             return f"{name} is a group that this command does not take"
         if name in RENAMED:
             return f"{name} is not a setting: it is {RENAMED[name]} now"
+        if "override" in match[0] and name in addable:
+            plus = shell_word(f"+{name}={value_of(name, overrides)}")
+            return f"{name} is not in this configuration: add it with a plus, as {plus}"
         return f"{name} is not a setting: {suggest(name, settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"

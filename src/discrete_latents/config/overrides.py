@@ -4,6 +4,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
 
 def key(override: str) -> str:
     """The setting or group that an override changes: `a.b` of `a.b=c`, `+a.b=c` and `~a.b`."""
@@ -13,7 +17,7 @@ def key(override: str) -> str:
 def argument(name: str) -> str | None:
     """The value that this process's command line gives a setting, without quotes; None where it gives none."""
     values = [given.partition("=")[2] for given in sys.argv[1:] if given.lstrip("+").startswith(f"{name}=")]
-    return values[-1].strip("'\"") if values else None
+    return unquoted(values[-1]) if values else None
 
 
 def without_null(words: Sequence[str]) -> list[str]:
@@ -25,12 +29,23 @@ def without_null(words: Sequence[str]) -> list[str]:
     return ["~experiment" if word == "experiment=null" else word for word in words]
 
 
-def multirun() -> bool:
-    """Whether this process's command line asks for a sweep."""
-    return bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]))
+def multirun(overrides: Sequence[str] | None = None) -> bool:
+    """Whether a command line, by default this process's, asks for a sweep."""
+    return bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:] if overrides is None else overrides))
 
 
 def quoted(value: str | os.PathLike[str]) -> str:
     """A value in quotes, so that Hydra's grammar takes it literally."""
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return QuotedString(str(value), Quote.single).with_quotes()
+
+
+def unquoted(value: str) -> str:
+    """What a value is that is quoted for Hydra as a whole; any other as it is."""
+    text = value.strip()
+    if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
+        return value
+    try:
+        parsed = OverridesParser.create().parse_override(f"x={text}").value()
+    except HydraException:
+        return value
+    return parsed if isinstance(parsed, str) else value

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.migration import upgraded
-from discrete_latents.config.overrides import argument, key, quoted
+from discrete_latents.config.overrides import key, quoted
+from discrete_latents.config.paths import path_argument, verbatim
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.directory import RunDirectory
 
@@ -40,7 +41,7 @@ def saved_config(run: Path, output: Path) -> list[str]:
         str(config_folder(run)),
         "--config-name",
         "config",
-        f"hydra.run.dir={quoted(output.absolute())}",
+        f"hydra.run.dir={quoted(verbatim(str(output.absolute())))}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
@@ -67,8 +68,14 @@ def saved_choices(run: Path) -> Mapping[str, str]:
 
 def saved_settings() -> set[str]:
     """All dotted keys of the saved configuration that the command line names; none where there is none."""
-    run = argument("run") or argument("evaluation.run") or argument("resume")
+    config = named_config()
+    return set(dotted(OmegaConf.to_container(config))) if config is not None else set()
+
+
+def named_config() -> DictConfig | None:
+    """The configuration of the run that the command line names; None where it names none, or one without."""
+    run = path_argument("run") or path_argument("evaluation.run") or path_argument("resume")
     try:
-        return set(dotted(OmegaConf.to_container(upgraded(RunDirectory(run).read_config())))) if run else set()
+        return upgraded(RunDirectory(run).read_config()) if run else None
     except UserError:
-        return set()
+        return None

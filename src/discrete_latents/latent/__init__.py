@@ -6,7 +6,7 @@ z = GumbelSoftmax(temperature=0.5)(logits)      # as torch.nn.functional.gumbel_
 bound = GumbelSoftmax(temperature=0.5)(objective)
 """
 
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.evaluation import HardBound, HardSampler
 from discrete_latents.latent.exact import Exact
 from discrete_latents.latent.pathwise.base import Pathwise, straight_through_argmax
@@ -51,6 +51,7 @@ __all__ = [
     "Linear",
     "MovingAverage",
     "MuProp",
+    "NotDefined",
     "Objective",
     "Pathwise",
     "Rebar",

@@ -23,6 +23,10 @@ from discrete_latents.latent.sampler import Sampler
 from discrete_latents.latent.temperature import Temperature
 
 
+class NotDefined(ValueError):
+    """The estimator is not defined for these latents, or cannot be computed for so many."""
+
+
 class Estimator(nn.Module):
     """Called with an objective, gives its lower bound with this estimator's gradient.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.sampler import Sampler
 
 
@@ -18,7 +18,7 @@ class Exact(Estimator):
     variance, at the price of one run over all joint configurations of the latents (marginalisation).
 
     max_configurations: the most joint configurations, ΠK^N over the `sample` calls, that are enumerated.
-        Raises ValueError for more, before any memory is taken.
+        Raises NotDefined for more, before any memory is taken.
     """
 
     def __init__(self, max_configurations: int = 4096) -> None:
@@ -50,7 +50,7 @@ class Exact(Estimator):
         """All K^N joint class indices of N latents, (K^N, N), where `before` stand already."""
         count = before * num_classes**num_latents
         if count > self.max_configurations:
-            raise ValueError(
+            raise NotDefined(
                 f"exact enumeration of {num_latents} latents of {num_classes} classes takes {count:.3g} "
                 f"configurations; allowed: at most max_configurations = {self.max_configurations}"
             )

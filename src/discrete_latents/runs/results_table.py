@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from discrete_latents.console import console
+from discrete_latents.errors import one_line
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.metrics import metric, position
 
 SWEEP_METRICS = ("nll", "nelbo", "accuracy")
 
 
-def show(results: Mapping[str, Any], run: RunDirectory) -> None:
-    """Prints a run's metrics and speed, and the files in its directory."""
-    console = Console(highlight=False)
+def show(results: Mapping[str, Any], run: RunDirectory, here: Path) -> None:
+    """Prints a run's metrics and speed, and the files in its directory, relative to `here`."""
+    out = console()
     data = results["data"]
-    console.print()
+    out.print()
     table = Table(title=f"{results['experiment']} · {results['latent']} · {data['name']}, {data['binarization']}")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -29,15 +30,15 @@ def show(results: Mapping[str, Any], run: RunDirectory) -> None:
         table.add_row("images per second", speed.text(results[speed.name]), speed.meaning)
         duration = metric("seconds").text(results["seconds"])
         table.add_row("seconds", duration, f"{results['epochs']} epochs, {results['steps']} steps")
-    console.print(table)
-    for path in files(run):
-        console.print(str(path), soft_wrap=True)
+    out.print(table)
+    for path in files(run, here):
+        out.print(one_line(str(path)), soft_wrap=True)
 
 
 def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str]]) -> None:
     """Prints a sweep's jobs: of each its number, the overrides that vary, its results and its status."""
     names = [name for name in SWEEP_METRICS if any(f"test/{name}" in job[2].get("metrics", {}) for job in jobs)]
-    table = Table(title=title)
+    table = Table(title=one_line(title))
     table.add_column("job", justify="right")
     table.add_column("settings")
     for name in names:
@@ -46,10 +47,10 @@ def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str
     for number, settings, results, status in jobs:
         values = {name: results.get("metrics", {}).get(f"test/{name}") for name in names}
         cells = ["" if value is None else metric(name).text(value) for name, value in values.items()]
-        table.add_row(str(number), settings, *cells, status)
-    console = Console(highlight=False)
-    console.print()
-    console.print(table)
+        table.add_row(str(number), one_line(settings), *cells, status)
+    out = console()
+    out.print()
+    out.print(table)
 
 
 def meaning(name: str, eval_samples: int) -> str:
@@ -59,9 +60,8 @@ def meaning(name: str, eval_samples: int) -> str:
     return ", ".join(part for part in (found.unit.replace("%", ""), said) if part)
 
 
-def files(run: RunDirectory) -> list[Path]:
-    """The files and folders of a run to open, relative to the working directory where they are below it."""
+def files(run: RunDirectory, here: Path) -> list[Path]:
+    """The files and folders of a run to open, relative to `here` where they are below it."""
     images = sorted(run.images.glob("*.png"))
     paths = [*(path for path in (run.results, run.metrics, run.checkpoints) if path.exists()), *images]
-    here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]

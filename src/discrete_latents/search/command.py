@@ -1,6 +1,6 @@
 """Search for the settings of an experiment that validate best, with Optuna.
 
-    discrete-latents-search                                    vae_digits, search=lr_temperature, 20 trials
+    discrete-latents-search                                    # vae_digits, search=lr_temperature, 20 trials
     discrete-latents-search experiment=vae_mnist search=estimator search.trials=50 search.workers=4
     discrete-latents-search search.space.optimizer.lr.high=0.1 '~search.space.temperature'
     discrete-latents-search search=default '+search.space.model.num_latents={low: 10, high: 40, step: 10}'
@@ -19,6 +19,7 @@ from pathlib import Path
 from discrete_latents.config.command_parser import CommandParser
 from discrete_latents.config.compose import group_options
 from discrete_latents.config.overrides import quoted
+from discrete_latents.config.paths import quote_paths, verbatim
 from discrete_latents.errors import UserError, fail
 
 
@@ -26,11 +27,13 @@ def search_main() -> None:
     """`discrete-latents-search`. A user's mistake is one line on stderr and exit code 1."""
     parser = CommandParser((__doc__ or "").replace("OPTIONS", ", ".join(group_options()["search"])))
     parser.add_argument("overrides", nargs="*", metavar="setting=value", help="settings, as train.py takes them")
-    parser.add_argument("--config-dir", type=Path, help="a folder with further options of groups, DIR/search/mine.yaml")
+    parser.add_argument(
+        "--config-dir", type=expanded_path, help="a folder with further options of groups, DIR/search/mine.yaml"
+    )
     arguments = parser.parse_intermixed_args()
-    overrides = arguments.overrides
+    overrides = quote_paths(arguments.overrides)
     if arguments.config_dir is not None:
-        overrides.append(f"hydra.searchpath=[{quoted(f'file://{arguments.config_dir.absolute()}')}]")
+        overrides.append(f"hydra.searchpath=[{quoted(verbatim(f'file://{arguments.config_dir.absolute()}'))}]")
     try:
         search_for(overrides)
     except ModuleNotFoundError as error:
@@ -42,6 +45,10 @@ def search_main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", flush=True)
         sys.exit(130)
+
+
+def expanded_path(path: str) -> Path:
+    return Path(path).expanduser()
 
 
 def search_for(overrides: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """The report of a search: the best settings as an experiment, a table of the best trials, two figures."""
 
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +7,13 @@ import matplotlib.pyplot as plt
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as figures
-from rich.console import Console
 from rich.table import Table
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import configurations
-from discrete_latents.errors import UserError
+from discrete_latents.config.printed_command import command, setting
+from discrete_latents.console import console
+from discrete_latents.errors import UserError, one_line
 from discrete_latents.search.console import say, shown
 from discrete_latents.search.experiment import as_experiment
 from discrete_latents.search.settings import Search
@@ -29,15 +29,15 @@ def conclude(search: Search, study: Study) -> None:
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         errors = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
         raise UserError(f"no trial was completed{f'; the last failed: {errors[-1]}' if errors else ''}")
-    Console(highlight=False).print(table(search, study, trials))
+    console().print(table(search, study, trials))
     say(tally(trials))
-    command = write_best(search, study.best_trial)
+    again = write_best(search, study.best_trial)
     written = [search.directory.best, *draw_figures(search, study), search.directory.study]
     for path in written:
-        say(str(path))
-    say(f"\ntrain the best again:  {command}")
+        say(one_line(str(path)))
     best = search.directory.trial(study.best_trial.number)
-    say(f"test it as it is:      python eval.py run={shlex.quote(str(best))}")
+    say(f"\ntrain the best again:  {again}")
+    say(f"test it as it is:      {command('python', 'eval.py', setting('run', best))}")
 
 
 def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
@@ -73,12 +73,12 @@ def tally(trials: list[FrozenTrial]) -> str:
 def write_best(search: Search, best: FrozenTrial) -> str:
     """Writes the best trial as an experiment. Returns the command that runs it."""
     value = f"{search.settings.metric} {best.value:.4g}"
-    about = f"Trial {best.number} of {search.directory}: {value}, its best validation."
+    about = f"{one_line(f'Trial {best.number} of {search.directory}')}: {value}, its best validation."
     base = None if "~experiment" in search.overrides else search.experiment
     with configurations():
         content, rest = as_experiment(search.trial_overrides(tried(best)), base, about)
     atomic_write(search.directory.best, content)
-    return shlex.join(["python", "train.py", "--config-dir", str(search.directory), "experiment=best", *rest])
+    return command("python", "train.py", "--config-dir", str(search.directory), "experiment=best", *rest)
 
 
 def draw_figures(search: Search, study: Study) -> list[Path]:

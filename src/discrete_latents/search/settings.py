@@ -1,7 +1,9 @@
 """The settings of a search, from its command line, checked before a trial runs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -11,10 +13,12 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from discrete_latents.checks import positive, whole
+from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import chosen_names, composed, configurations, dotted
 from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.instantiate import make
 from discrete_latents.config.overrides import key, quoted, without_null
+from discrete_latents.config.paths import set_from_start, verbatim
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.runs.directory import SearchDirectory
 from discrete_latents.search.space import distributions, literal
@@ -58,6 +62,8 @@ def read_search(overrides: Sequence[str]) -> Search:
             config = composed(overrides, "search", return_hydra_config=True)
             settings: Any = OmegaConf.create(OmegaConf.to_container(config.search, resolve=True))
         check_search(settings)
+        check_additions(config, overrides, config.hydra.runtime.choices)
+        settings.dir = verbatim(os.path.expanduser(str(settings.dir)))
         search = Search(
             overrides=[override for override in overrides if key(override).split(".")[0] != "search"],
             experiment=chosen_names(config.hydra.runtime.choices)["experiment"],
@@ -68,9 +74,10 @@ def read_search(overrides: Sequence[str]) -> Search:
         for name, wanted in (("monitor", settings.metric), ("mode", settings.direction[:3])):
             if checkpoint.get(name, wanted) != wanted:
                 search.overrides.append(f"callbacks.checkpoint.{name}={wanted}")
-        output = f"paths.output_dir={quoted(search.directory)}"
+        output = f"paths.output_dir={quoted(verbatim(str(search.directory.folder.absolute())))}"
         with one_line_errors("search"):
             experiment = composed([*search.overrides, output])
+        set_from_start(experiment, Path.cwd())
         check_space(search, set(dotted(OmegaConf.to_container(experiment))))
         rehearse(experiment, settings.metric)
     return search

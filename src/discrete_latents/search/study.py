@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
 
 from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
@@ -56,7 +57,7 @@ def open_study(search: Search) -> Study:
         study = optuna.create_study(
             study_name="search",
             storage=optuna.storages.RDBStorage(
-                f"sqlite:///{search.directory.study}", engine_kwargs={"connect_args": {"timeout": 60}}
+                database(search.directory), engine_kwargs={"connect_args": {"timeout": 60}}
             ),
             sampler=Seeded(search.sampler, search.settings.seed),
             pruner=search.pruner(),
@@ -74,6 +75,12 @@ def open_study(search: Search) -> Study:
         study.set_user_attr("search", now)
         fail_dead(study, search.directory)
     return study
+
+
+def database(directory: SearchDirectory) -> str:
+    """The URL of a study's file, whatever its folder is called, and wherever the process moves."""
+    url = URL.create("sqlite", database=str(directory.study.absolute()))
+    return url.render_as_string(hide_password=False)
 
 
 def common_settings(search: Search) -> list[str]:

@@ -19,7 +19,9 @@ from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import chosen_names, configurations
 from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.overrides import quoted
+from discrete_latents.config.paths import set_from_start, verbatim
 from discrete_latents.errors import UserError
+from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import write_results
 from discrete_latents.search.console import prepare_worker, say, values
 from discrete_latents.search.settings import Search
@@ -50,7 +52,7 @@ def work(search: Search, study: Study, interrupted: Callable[[], bool], until: f
 
 def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[[], bool]) -> None:
     """Trains one trial as train.py would, without testing, and reports its value to the study."""
-    run = search.directory.trial(trial.number)
+    run = RunDirectory(search.directory.trial(trial.number).folder.absolute())  # hydra.job.chdir moves the job
     settings = search.settings
     report = TrialReport(
         trial, settings.metric, settings.direction == "maximize", interrupted, quiet=settings.workers > 1
@@ -58,6 +60,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
 
     def train(config: DictConfig) -> Exception | None:
         try:  # Hydra would print lines of its own
+            set_from_start(config, HydraConfig.get().runtime.cwd)
             names = chosen_names(HydraConfig.get().runtime.choices)
             results = train_run(config, names, callbacks=[report], test=False)
             status = "pruned" if report.pruned else "completed"
@@ -66,7 +69,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
             return error
         return None
 
-    overrides = [*search.trial_overrides(trial.params), f"hydra.run.dir={quoted(run)}"]
+    overrides = [*search.trial_overrides(trial.params), f"hydra.run.dir={quoted(verbatim(str(run)))}"]
     started = time.perf_counter()
     with configurations():
         try:

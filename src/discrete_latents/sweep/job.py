@@ -17,14 +17,18 @@ from omegaconf import DictConfig, open_dict
 from discrete_latents.config.compose import chosen_names
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import quoted
+from discrete_latents.config.paths import verbatim
 from discrete_latents.config.saved import saved_config
-from discrete_latents.errors import UserError
+from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import write_results
 from discrete_latents.sweep.processes import check_launcher, job_processes
 
 log = logging.getLogger(__name__)
+
+DONE = ("completed", "not applicable")
+"""The status of a job that is not run again."""
 
 
 def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
@@ -36,22 +40,29 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     run = RunDirectory(hydra.runtime.output_dir)
     with job_lock(run):
         try:
-            if run.read_results().get("status") == "completed":
-                print(f"{run} is completed", flush=True)
+            if (status := run.read_results().get("status")) in DONE:
+                print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)
-            arguments = [f"resume={quoted(run)}"] if config.resume else saved_config(run.folder, output=run.folder)
-            arguments += [f"hydra.sweep.dir={quoted(hydra.sweep.dir)}", f"hydra.job.num={hydra.job.num}"]
+            arguments = (
+                [f"resume={quoted(verbatim(str(run)))}"]
+                if config.resume
+                else saved_config(run.folder, output=run.folder)
+            )
+            arguments += [f"hydra.sweep.dir={quoted(verbatim(str(hydra.sweep.dir)))}", f"hydra.job.num={hydra.job.num}"]
             check_launcher(config.trainer, hydra.launcher)
             with job_processes(arguments):
                 task(config)
         except SIGTERMException:
             raise
+        except NotApplicable as error:
+            record_end(run, hydra, config.get("seed"), "not applicable", str(error))
         except UserError as error:
-            record_failure(run, hydra, config.get("seed"), str(error))
+            record_end(run, hydra, config.get("seed"), "failed", str(error))
         except (Exception, SystemExit) as error:
             log.exception("job %s failed", hydra.job.num)
-            record_failure(run, hydra, config.get("seed"), " ".join(f"{type(error).__name__}: {error}".split()))
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            record_end(run, hydra, config.get("seed"), "failed", reason)
 
 
 @contextmanager
@@ -96,7 +107,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     return config
 
 
-def record_failure(run: RunDirectory, hydra: DictConfig, seed: Any, message: str) -> None:
-    """Prints why a job failed, and writes it into results.json."""
-    print(f"job {hydra.job.num} failed: {message}", flush=True)
-    write_results(run, chosen_names(hydra.runtime.choices) | {"seed": seed, "status": "failed", "error": message})
+def record_end(run: RunDirectory, hydra: DictConfig, seed: Any, status: str, message: str) -> None:
+    """Writes into results.json why a job has no results, and prints it."""
+    write_results(run, chosen_names(hydra.runtime.choices) | {"seed": seed, "status": status, "error": message})
+    print(one_line(f"job {hydra.job.num} {'is ' * (status in DONE)}{status}: {message}"), flush=True)

@@ -16,9 +16,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key, quoted
-from discrete_latents.errors import UserError, fail
+from discrete_latents.config.paths import verbatim
+from discrete_latents.config.printed_command import command, setting
+from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show_sweep
+from discrete_latents.sweep.job import DONE
 from discrete_latents.sweep.processes import check_launcher
 
 
@@ -124,7 +127,7 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
         fail(f"{refused[0]}: a sweep keeps its own settings; only how it is launched can change, as launcher=joblib")
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
-        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(folder)}",
+        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(verbatim(str(folder)))}",
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
     replaced = {*fixed, *(key(item) for item in given)}
@@ -145,18 +148,24 @@ def report() -> None:
     common = set.intersection(*(set(job.overrides) for job in jobs))
     varied = {job.number: " ".join(item for item in job.overrides if item not in common) for job in jobs}
     show_sweep(str(Sweep.directory), [(job.number, varied[job.number], job.results, job.status) for job in jobs])
-    if all(job.status == "completed" for job in jobs):
+    reasons = {job.number: job.results["error"] for job in jobs if job.status == "not applicable"}
+    if len(reasons) == len(jobs):
+        fail(f"no job of the sweep is applicable: {reasons[0]}")
+    for number, reason in reasons.items():
+        print(one_line(f"job {number} ({varied[number]}) is not applicable: {reason}"))
+    unfinished = [job for job in jobs if job.status not in DONE]
+    if not unfinished:
         return
-    unfinished = [job for job in jobs if job.status != "completed"]
     print(f"{len(unfinished)} of {len(jobs)} jobs are not completed; {resume_hint()}")
     errors = {job.number: job.results["error"] for job in jobs if job.status == "failed"}
     if len(errors) == len(jobs) and len(set(errors.values())) == 1:
         fail(f"all {len(jobs)} jobs failed: {errors[0]}")
     for number, error in errors.items():
-        print(f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].run})", file=sys.stderr)
+        said = f"error: job {number} ({varied[number]}) failed: {error} ({jobs[number].run})"
+        print(one_line(said), file=sys.stderr)
     sys.exit(1)
 
 
 def resume_hint() -> str:
     """The command that finishes the sweep."""
-    return f"to go on: python train.py sweep.resume={quoted(str(Sweep.directory or ''))}"
+    return f"to go on: {command('python', 'train.py', setting('sweep.resume', str(Sweep.directory or '')))}"

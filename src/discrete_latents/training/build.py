@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from discrete_latents.callbacks import LearningRate
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
-from discrete_latents.errors import UserError, first_line
+from discrete_latents.errors import NotApplicable, UserError, first_line
+from discrete_latents.latent import NotDefined
 from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
@@ -29,6 +30,10 @@ def build_data(config: DictConfig) -> ImageData:
     except (OSError, ValueError) as error:
         message = locate(config, "data", first_line(error))
         raise UserError(message.replace("data: ", f"data.name = {data.name}: ", 1)) from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UserError(f"data.source: {first_line(error)}") from error
     return data
 
 
@@ -57,7 +62,8 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
         except (ValueError, RuntimeError, IndexError) as error:
             kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
-            raise UserError(f"{kind}: {first_line(error)}") from error
+            refused = NotApplicable if isinstance(error, NotDefined) else UserError
+            raise refused(f"{kind}: {first_line(error)}") from error
     try:
         model.optimization.optimizer(model.parameters())
     except (ValueError, TypeError) as error:

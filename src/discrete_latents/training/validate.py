@@ -29,6 +29,9 @@ def check_settings(config: DictConfig) -> None:
             positive("trainer.gradient_clip_val", config.trainer.gradient_clip_val)
         whole("eval_samples", config.eval_samples)
         whole("steps_per_loop", config.steps_per_loop)
+        if config.trainer.get("check_val_every_n_epoch", 1) is None:
+            check_validation_by_batches(config.trainer)
+            del lowest["check_val_every_n_epoch"]
         for name, least in lowest.items():
             whole(f"trainer.{name}", config.trainer.get(name, least), least)
     except ValueError as error:
@@ -38,6 +41,16 @@ def check_settings(config: DictConfig) -> None:
             f"trainer.precision must be bf16-mixed on a CPU, got {config.trainer.precision}, which needs trainer=gpu"
         )
     check_folders(config)
+
+
+def check_validation_by_batches(trainer: DictConfig) -> None:
+    """Raises UserError where validation is to count batches over epochs, and no number of them is given."""
+    interval = trainer.get("val_check_interval")
+    if interval is None or isinstance(interval, bool | float) or (isinstance(interval, int) and interval < 1):
+        raise UserError(
+            "trainer.check_val_every_n_epoch = null counts batches over epochs and needs how many: "
+            f"trainer.val_check_interval must be a whole number of at least 1, got {interval!r}"
+        )
 
 
 def check_folders(config: DictConfig) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.score_function.trace import Recorder, Site, run
 
 
@@ -16,7 +16,7 @@ class DisARM(Estimator):
     With several layers each has its own b̃, given the layers above, and the layers below it are drawn anew: 1 + L runs,
     the bound being their mean.
 
-    Raises ValueError for K > 2, where it is not defined.
+    Raises NotDefined for K > 2, where it is not defined.
     """
 
     unbiased = True
@@ -41,7 +41,7 @@ class DisARM(Estimator):
     def antithetic(self, site: Site) -> Tensor:
         """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u decides."""
         if site.logits.shape[-1] != 2:
-            raise ValueError(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
+            raise NotDefined(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
         off, on = layout.softmax(site.logits.detach()).unbind(-1)
         v = torch.rand_like(on)
         u = torch.where(site.z[..., 1] > 0.5, off + on * v, off * v)
