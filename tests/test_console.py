@@ -9,6 +9,7 @@ from rich.table import Table
 
 from discrete_latents.console import QuietStream, console
 from discrete_latents.errors import fail
+from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results_table import show, show_sweep
 
 TEXTS = ["[csv]", "a[/b]", "[bold]x[/bold]", "[link=x]", "[/]", ":smile:", "[red", "\\[x]", "[@click=f()]", "é ${x}"]
@@ -26,7 +27,7 @@ def test_a_users_text_is_no_markup(text, capsys, monkeypatch, tmp_path):
     }
     folder = tmp_path / text.replace("/", "∕")
     (folder / "checkpoints").mkdir(parents=True)
-    show(results, folder, tmp_path)
+    show(results, RunDirectory(folder), tmp_path)
     show_sweep(text, [(0, f"paths.data_dir={text}", {}, f"failed: {text}")])
     table = Table(title=text)
     table.add_column(text)
