@@ -81,7 +81,7 @@ def addable(name: str, config: DictConfig) -> bool:
     """Whether a setting that a configuration lacks is an argument of the object that it would belong to."""
     parent, _, argument = name.rpartition(".")
     try:
-        node = OmegaConf.select(config, parent) if parent else None
+        node: Any = OmegaConf.select(config, parent) if parent else None
         return argument not in node and argument in inspect.signature(resolve_name(node._target_)).parameters
     except (ImportError, AttributeError, TypeError, ValueError, OmegaConfBaseException):
         return False
