@@ -251,3 +251,10 @@ def test_two_processes_write_into_a_folder_of_any_name(tmp_path):
     assert outcome.code == 0, outcome.err
     assert {path.name for path in tmp_path.iterdir()} == {name}
     assert Path(tmp_path, name, "results.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_help_is_printed(command, name):
+    outcome = command(name, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"python {name}.py" in outcome.out
