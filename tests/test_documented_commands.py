@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
-COMMAND = re.compile(r"(?:\$ |srun )?python (?:train|eval|scripts/search)\.py\b.*")
+COMMAND = re.compile(r"(?:\$ |srun )?(?:python (?:train|eval)\.py|discrete-latents-search)\b.*")
 SHELL = re.compile(r"(?<!\\)[*?(){}\[\]~<>|&;]")
 """What means something to bash outside quotes."""
 
@@ -27,7 +27,7 @@ def commands() -> Iterator[tuple[str, str]]:
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         lines = path.read_text().splitlines()
         texts[str(path.relative_to(ROOT))] = "\n".join(line for line in lines if line.startswith("    "))
-    texts["search.py --help"] = (ROOT / "src/discrete_latents/search/command.py").read_text().partition('"""\\\n')[2]
+    texts["discrete-latents-search --help"] = (ROOT / "src/discrete_latents/search/command.py").read_text()
     for place, text in texts.items():
         for line in text.splitlines():
             inside = re.findall(r"`(.*?)`", line)
@@ -44,7 +44,7 @@ def test_the_commands_are_found():
     assert {
         "train.py --help",
         "eval.py --help",
-        "search.py --help",
+        "discrete-latents-search --help",
         "README.md",
         "configs/launcher/joblib.yaml",
     } <= places
@@ -57,7 +57,7 @@ def test_a_documented_command_runs_as_it_is_pasted(place, line):
     bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", re.sub(r"(^|\s)#.*", "", line))
     assert not SHELL.search(bare), f"{place}: {SHELL.search(bare)[0]} stands outside quotes"  # type: ignore[index]
     words = shlex.split(line, comments=True)
-    words = words[next(index for index, word in enumerate(words) if word.endswith(".py")) + 1 :]
+    words = words[next(index for index, word in enumerate(words) if word.endswith((".py", "-search"))) + 1 :]
     flags = {"-m": 0, "--multirun": 0, "--help": 0, "--hydra-help": 0, "--config-dir": 1}
     overrides = []
     while words:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import ROOT, SMALL, beyond_progress, shell
+from tests.helpers.modules import run_module
 
 QUICK = [*SMALL, "debug=one_batch", "callbacks.pictures.every_n_epochs=0"]
 
@@ -57,7 +58,7 @@ def test_the_folder_that_hydra_names_by_the_overrides_is_resumed(command, tmp_pa
     assert command("train", *words).code == 0
     (folder,) = (tmp_path / "logs").iterdir()
     assert folder.name.startswith("callbacks.pictures.every_n_epochs=0,")
-    assert "model.hidden=[16]" in folder.name
+    assert "model.network.hidden=[16]" in folder.name
     assert command("train", f"resume=logs/{folder.name}", "trainer.max_epochs=2").code == 0
     assert json.loads((folder / "results.json").read_text())["epochs"] == 2
 
@@ -197,7 +198,11 @@ def test_validation_by_batches_over_epochs(command, tmp_path):
         *("+trainer.benchmark=false", "+trainer.inference_mode=false", "+trainer.gradient_clip_algorithm=value"),
         *("+trainer.sync_batchnorm=true", "+trainer.reload_dataloaders_every_n_epochs=1", "+trainer.profiler=simple"),
         *("+trainer.accumulate_grad_batches=1", "+trainer.enable_progress_bar=true", "+trainer.num_nodes=1"),
-        *("+width=16 model.hidden=[${width}]", "+name.of.mine=16 model.hidden=[${name.of.mine}]", "++seed=3"),
+        *(
+            "+width=16 model.network.hidden=[${width}]",
+            "+name.of.mine=16 model.network.hidden=[${name.of.mine}]",
+            "++seed=3",
+        ),
     ],
 )
 def test_what_a_plus_adds_works(command, word):
@@ -225,10 +230,10 @@ def test_no_terminal_makes_a_sweep_fail(how, tmp_path):
 def test_a_search_in_a_folder_of_any_name_while_jobs_move(tmp_path):
     name = "s=e,a (1) é'[csv]?#%"
     words = [*SMALL, "trainer.max_epochs=1", "search.trials=1", "hydra.job.chdir=true", f"search.dir={name}"]
-    outcome = shell("scripts/search.py", *words, cwd=tmp_path)
-    assert outcome.code == 0, outcome.err
+    outcome = run_module("discrete_latents.search", *words, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
     assert {path.name for path in tmp_path.iterdir()} == {name}
-    printed = [line.partition("python ")[2] for line in outcome.out.splitlines() if "python " in line]
+    printed = [line.partition("python ")[2] for line in outcome.stdout.splitlines() if "python " in line]
     again, tested = (pasted(f"python {line}") for line in printed)
     assert again[:4] == ["train.py", "--config-dir", name, "experiment=best"]
     outcome = shell("eval.py", *tested[1:], "eval_samples=5", cwd=tmp_path)
