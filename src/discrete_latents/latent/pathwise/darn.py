@@ -1,9 +1,9 @@
 """DARN's estimator, also called the 1/2 estimator."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from discrete_latents.latent import layout
+from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.pathwise.base import Pathwise
 
@@ -24,4 +24,10 @@ class Darn(Pathwise):
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         z = sample(logits)
         log_q = (logits * (z - layout.softmax(logits.detach()))).sum(-1, keepdim=True)  # its gradient is the score
-        return z + (z - 1 / logits.shape[-1]) * (log_q - log_q.detach())
+        uniform = 1 / logits.shape[-1] if masks.none(logits) else uniform_over(masks.allowed(logits))
+        return z + (z - uniform) * (log_q - log_q.detach())
+
+
+def uniform_over(there: Bool[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """1/K, K the number of classes that are there."""
+    return there / there.sum(-1, keepdim=True)
