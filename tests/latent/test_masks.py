@@ -54,8 +54,8 @@ def masked_of(name: str, mask: str) -> Tensor:
 
 
 class Small:
-    """Two latents, whose masked classes are not there or have a logit that masks them; each latent is drawn by a call of
-    its own, so that both may have their own number of classes."""
+    """Two latents, whose masked classes are not there or have a logit that masks them. Each latent is drawn by a call
+    of its own, so that both may have their own number of classes."""
 
     def __init__(self, masked: Tensor, with_prior: bool, value: float | None, copies: int) -> None:
         random = torch.Generator().manual_seed(3)
@@ -137,7 +137,8 @@ def test_it_is_as_if_a_masked_class_was_not_there(name: str, settings: dict, mas
             assert ours.isfinite().all()
             if index < N:
                 assert standard_errors(ours[..., ~hidden], theirs) < 5
-                assert standard_errors(ours[..., ~hidden].square(), theirs.square()) < 5
+                if same_variance:
+                    assert standard_errors(ours[..., ~hidden].square(), theirs.square()) < 5
             else:
                 torch.testing.assert_close(ours[..., ~hidden], theirs, rtol=0.1, atol=0.05 * COPIES)
     for ours, theirs in zip(others[0][2], others[1][2], strict=True):  # −inf and the lowest number, with equal noise
@@ -151,7 +152,7 @@ def test_all_classes_masked_is_an_error_and_one_left_is_not(name: str, value, dt
     value = torch.finfo(dtype).min if value == "lowest" else value
     logits = torch.zeros(3, 2, 2, dtype=dtype)
     logits[1, 1] = value
-    with pytest.raises(ValueError, match="^all 2 classes of a latent are masked; each latent needs at least one that is"):
+    with pytest.raises(ValueError, match=r"^all 2 classes of a latent are masked; each latent"):
         make_estimator(name)(lambda sample: sample(logits).sum((-1, -2)))
     logits[1, 1, 0] = 0.0
     logits.requires_grad_()

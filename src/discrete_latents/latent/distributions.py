@@ -66,7 +66,7 @@ def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch
 
 
 def sample(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
-    """Exact one-hot samples, one of each latent, in the precision of the logits, which have a class (`masks.finite`)."""
+    """Exact one-hot samples, one of each latent, in the precision of the logits. Not checked for masks of all classes."""
     with drawn_from(generator):
         codes = draw_codes(logits)
     return layout.one_hot(codes, logits.shape[-1], logits.dtype)
@@ -78,10 +78,12 @@ def conditional_gumbels(
     *shape: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*_ K"]:
-    """log p + Gumbel noise given that its largest class is that of the one-hot z, `shape` draws, reparameterised: with G
-    standard Gumbels and b the class of z, G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the others (Maddison
-    et al. 2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no gradient; a masked
-    class has −1e20."""
+    """log p + Gumbel noise given that its largest class is that of the one-hot z, `shape` draws, reparameterised.
+
+    With G standard Gumbels and b the class of z, it is G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the
+    others (Maddison et al. 2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no
+    gradient. A masked class has −1e20.
+    """
     noise = gumbel_like(logits.expand(*shape, *logits.shape), generator)
     largest = (z * noise).sum(-1, keepdim=True)
     others = -torch.logaddexp(-noise - layout.log_softmax(masks.finite(logits)), -largest)

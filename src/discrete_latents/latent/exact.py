@@ -50,7 +50,7 @@ class Exact(Estimator):
 
 
 class Configurations(Sampler):
-    """Gives each call all joint class indices of its latents, a new first dimension, (C, …, B, N, K); all that was drawn
+    """Gives each call all joint configurations of its latents as a new first dimension, (C, …, B, N, K). What was drawn
     before broadcasts over it, whether or not these logits depend on it.
 
     enumerate: the class indices, (C, N), of N latents of K classes, given how many configurations stand already.

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,30 +40,30 @@ def current() -> torch.Generator | None:
     return None if torch.compiler.is_compiling() else CURRENT.get()
 
 
-def source() -> dict[str, torch.Generator]:
+def source() -> dict[str, Any]:
     """The argument `generator` of torch's functions."""
     generator = current()
     return {} if generator is None else {"generator": generator}
 
 
 def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Uniform numbers strictly between 0 and 1, in float64, with 52 bits; in float32, exact near 0 alone, on a device
-    without float64.
+    """Uniform numbers strictly between 0 and 1, in float64, with 52 bits. A device without float64 gives float32,
+    with as many bits near 0 alone.
 
-    On a CPU the numbers of one call share their last bits, below 2⁻³², where all but their last two indices differ. Each
-    number is exactly uniform, and two of them are independent up to 2⁻³². It saves half of the random bits, which is
-    most of the time.
+    On a CPU the numbers of one call share their bits below 2⁻³² wherever their last two indices are the same. Each
+    number is exactly uniform, and two are independent up to 2⁻³². This saves half of the random bits, which take most
+    of the time.
     """
     if device.type == "mps" or torch.compiler.is_compiling():
-        coarse, fine = torch.rand(2, *shape, device=device, **source()).unbind()
+        coarse, fine = torch.rand((2, *shape), device=device, **source()).unbind()
         coarse = (coarse * 2.0**24).floor()  # compiled, uniform numbers have 31 bits, in float64 too
         if device.type != "mps":
             coarse, fine = coarse.double(), fine.double()
         return (coarse * 2.0**-24 + fine * 2.0**-24).clamp(min=SMALLEST)
     halves = random_halves(shape) if can_share(shape, device) else None
     if halves is None:
-        return torch.rand(*shape, dtype=torch.float64, device=device, **source()).clamp_(min=SMALLEST)
-    low = torch.rand(*shape[-2:], dtype=torch.float64, **source())
+        return torch.rand(tuple(shape), dtype=torch.float64, device=device, **source()).clamp(min=SMALLEST)
+    low = torch.rand(tuple(shape[-2:]), dtype=torch.float64, **source())
     low = low.mul_(2.0**-32 - 2.0**-51).add_(0.5 + 2.0**-52)
     return halves.double().mul_(2.0**-32).add_(low)
 
@@ -84,9 +85,10 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
     """Standard Gumbel noise, −log(−log u). In float32 it is at least −2.8, cut in one draw of 2⁻²⁴."""
     halves = random_halves(shape) if dtype == torch.float32 and can_share(shape, device) else None
     if halves is not None:
-        # log1p keeps all 31 bits where u is near 1 and float32 has them; as few passes as can be, all in float32.
-        low = torch.rand(*shape[-2:], **source()).mul_(-(2.0**-31)).sub_(2.0**-60)
-        log_u = halves.float().abs_().mul_(-(2.0**-31)).add_(low).clamp_(min=2.0**-24 - 1).log1p_()
+        # As few passes as can be, all in float32: i + ½ of the 2³¹ cells i, moved within its cell. log1p keeps all bits
+        # of small numbers, which make large noise.
+        low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31)).sub_(2.0**-60)
+        log_u = halves.float().add_(0.5).abs_().mul_(-(2.0**-31)).add_(low).clamp_(min=2.0**-24 - 1).log1p_()
     elif (u := uniform(shape, device)).dtype == torch.float32:
         log_u = u.clamp_(max=1 - 2.0**-24).neg_().log1p_()
     else:

@@ -63,8 +63,8 @@ class Sampler:
         return self.shape if self.drawn else ()
 
     def check(self, logits: Tensor, prior: Tensor | None) -> None:
-        """Raises ValueError for logits that are neither (B, N, K) nor (*S, B, N, K), and for a prior that is not of the
-        same latents and classes."""
+        """Raises ValueError for logits neither (B, N, K) nor (*S, B, N, K), and for a prior of other latents or
+        classes."""
         check_prior(logits, prior)
         if logits.dim() == 3:
             return
@@ -77,8 +77,8 @@ class Sampler:
         if logits.dim() < 3 or not fits:
             samples = " or ".join(f"({', '.join([*map(str, front), 'B', 'N', 'K'])})" for front in {(), leading})
             raise ValueError(
-                f"logits must have the shape {samples}, got {tuple(logits.shape)}; put further dimensions into the batch "
-                "B or the latents N, and a single latent at N = 1"
+                f"logits must have the shape {samples}, got {tuple(logits.shape)}; "
+                "put further dimensions into the batch B or the latents N, and a single latent at N = 1"
             )
 
     def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "..."] | None = None) -> Tensor:
@@ -115,14 +115,16 @@ class AnyShape(Sampler):
 
 
 def check_prior(logits: Tensor, prior: Tensor | None) -> None:
-    """Raises ValueError for a prior that is not of the same latents and classes, or of another batch."""
+    """Raises ValueError for a prior of other latents or classes, or of another batch."""
     if prior is None:
         return
     own, theirs = logits.shape[-3:], prior.shape[-3:]
     if theirs == own[1:]:
         return
     fits = prior.dim() > 0 and theirs[-1] == own[-1]
-    fits = fits and all(size in (1, expected) for size, expected in zip(theirs[:-1][::-1], own[:-1][::-1], strict=False))
+    fits = fits and all(
+        size in (1, expected) for size, expected in zip(theirs[:-1][::-1], own[:-1][::-1], strict=False)
+    )
     if not fits:
         raise ValueError(
             f"prior must have the shape (N, K) = ({own[-2]}, {own[-1]}), (K,), or that of the logits, "

@@ -218,5 +218,5 @@ def test_a_mistake_is_noticed(name: str, mistake: str, monkeypatch: pytest.Monke
     estimator = warmed(make(name), problem)
     assert worst(estimator, problem) < 4
     where, wrong = MUTATIONS[name, mistake]
-    monkeypatch.setattr(f"discrete_latents.latent.{where}", wrong)
+    monkeypatch.setattr(f"discrete_latents.latent.score_function.{where}", wrong)
     assert worst(estimator, problem) > 8

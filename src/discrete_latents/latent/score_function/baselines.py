@@ -97,8 +97,7 @@ def first_weights_from(generator: torch.Generator | None) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng(devices=[]):
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-        torch.random.default_generator.manual_seed(int(seed))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
         yield
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
-from discrete_latents.latent.noise import uniform
 from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.noise import uniform
 from discrete_latents.latent.score_function.trace import Recorder, Site, run
 
 
