@@ -66,7 +66,7 @@ def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch
 
 
 def sample(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
-    """Exact one-hot samples, one of each latent, in the precision of the logits. Not checked for masks of all classes."""
+    """Exact one-hot samples, one of each latent, in the precision of the logits, which must have a class."""
     with drawn_from(generator):
         codes = draw_codes(logits)
     return layout.one_hot(codes, logits.shape[-1], logits.dtype)
