@@ -15,9 +15,11 @@ from discrete_latents.latent.noise import drawn_from, gumbel, uniform
 
 
 def gumbel_like(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
-    """Standard Gumbel noise, −log(−log u), in the shape, precision and device of `logits`, from −3.6 to 36: a class
-    comes at its rate down to 1e-15. Meant for float32 or float64: half precision cuts the tail (see `Sampler`, which
-    casts)."""
+    """Standard Gumbel noise, −log(−log u), in the shape, precision and device of `logits`.
+
+    A class comes at its rate down to a probability of 1e-15: the noise reaches 36, that of float32 uniform numbers
+    16.6. Meant for float32 or float64: half precision cuts the tail (see `Sampler`, which casts).
+    """
     with drawn_from(generator):
         return layout.classes_first(gumbel(layout.classes_first(logits).shape, logits.dtype, logits.device))
 
@@ -103,9 +105,8 @@ def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#
     under a uniform prior; +inf where the prior masks a class that q does not."""
     log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
     kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
-    total = masks.seen(kl.detach().sum())
-    if total is not None and abs(total) < -masks.LOWEST:
-        return kl
+    if masks.visible(kl) and (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
+        return kl  # no mask, or the same in both
     log_q, log_p = layout.log_softmax(masks.finite(logits)), layout.log_softmax(masks.finite(prior))
     q = log_q.exp()
     log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)

@@ -44,23 +44,28 @@ def allowed(logits: Float[Tensor, "... K"]) -> Bool[Tensor, "... K"]:
 
 def none(logits: Float[Tensor, "... K"]) -> bool:
     """Whether no class is masked, as far as it can be seen without waiting: what logits without masks pay for them."""
+    if not visible(logits):
+        return False
     total = seen(logits.detach().sum())
     return total is not None and total > LOWEST
 
 
+def visible(x: Tensor) -> bool:
+    """Whether values can be looked at without waiting for a device and without breaking a graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def seen(value: Tensor) -> float | None:
-    """The value of a number in a CPU's memory; None where it is elsewhere or not yet computed."""
-    if value.device.type != "cpu" or torch.compiler.is_compiling():
-        return None
+    """The value of a number in a CPU's memory; None where vmap or a tensor without data hides it."""
     try:
         return float(value.detach().numpy())
-    except RuntimeError:  # of vmap and of tensors without data
+    except RuntimeError:
         return None
 
 
 def refuse_impossible(logits: Float[Tensor, "... K"]) -> None:
     """Raises ValueError where all classes of a latent are masked, if that can be seen without waiting."""
-    if seen((~allowed(logits).any(-1)).any()):
+    if visible(logits) and seen((~allowed(logits).any(-1)).any()):
         raise ValueError(
             f"all {logits.shape[-1]} classes of a latent are masked; each latent needs at least one that is not"
         )
