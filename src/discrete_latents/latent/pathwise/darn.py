@@ -12,8 +12,8 @@ class Darn(Pathwise):
     """The score function with a first-order baseline, f(z) + f′(z)ᵀ(u − z): the objective at the uniform u = 1/K as
     seen from the sample z, each latent's in its own coordinates. A masked class has u = 0.
 
-    The baseline depends on z and its correction is left out, so the gradient is f′(z)ᵀ(z − u) · ∇log q(z). It is biased,
-    but exact for Bernoulli latents and objectives that are quadratic in each of them (Gregor, Danihelka, Mnih, Blundell,
+    The baseline depends on z and its correction is left out: the gradient is f′(z)ᵀ(z − u) · ∇log q(z). It is biased,
+    but exact for Bernoulli latents and objectives quadratic in each of them (Gregor, Danihelka, Mnih, Blundell,
     Wierstra 2014; the 1/2 estimator of Gu, Levine, Sutskever, Mnih 2016). With z and u exchanged in the baseline,
     quadratics would have the mean gradient 0.
 
