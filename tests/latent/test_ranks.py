@@ -22,7 +22,7 @@ def test_other_ranks_are_refused(name: str, leading: tuple[int, ...]):
         make_estimator(name)(lambda sample: sample(logits, prior=torch.zeros(classes(name))).sum((-1, -2)))
 
 
-@pytest.mark.parametrize("evaluate", [HardBound(5), lambda objective: objective(HardSampler((5,)))])
+@pytest.mark.parametrize("evaluate", [HardBound(5), lambda objective: objective(HardSampler((5,), sampled=True))])
 def test_other_ranks_are_refused_in_evaluation(evaluate):
     for shape in ((4,), (B, 4), (5, T, N, 4)):  # 5 samples and 5 images: not before the first draw
         with pytest.raises(ValueError, match="logits must have the shape"):

@@ -27,6 +27,10 @@ class HardSampler(Sampler):
         self.sampled = sampled
         self.codes: list[Int[Tensor, "*S B N"]] = []
 
+    def leading(self) -> tuple[int, ...]:
+        # A sampler of no bound may be a new one for each layer, whose logits then have its samples already.
+        return super().leading() if self.sampled else self.shape
+
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         codes = draw_codes(logits, shape)
         self.codes.append(codes)

@@ -52,6 +52,9 @@ class Recorder(HardSampler):
         self.sites: list[Site] = []
         self.noise: list[Tensor] = []
 
+    def leading(self) -> tuple[int, ...]:
+        return self.shape if self.drawn else ()
+
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         if self.incoming is not None:
             logits = self.incoming(len(self.sites), logits)
