@@ -32,7 +32,7 @@ ORDERS = {
         < datamodule
     """,
     "latent": """
-        layout temperature < distributions sampler < estimator < evaluation exact < gradients
+        layout masks noise temperature < distributions sampler < estimator < evaluation exact < gradients
         < pathwise score_function
     """,
     "latent.pathwise": """

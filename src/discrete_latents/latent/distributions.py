@@ -10,65 +10,115 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from discrete_latents.latent import layout
+from discrete_latents.latent import layout, masks
+from discrete_latents.latent.noise import drawn_from, gumbel, uniform
 
 
-def gumbel_like(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """Standard Gumbel noise, -log(-log u), in the shape, precision and device of `logits`.
+def gumbel_like(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
+    """Standard Gumbel noise, −log(−log u), in the shape, precision and device of `logits`.
 
-    `u` is zero once in some ten million draws; it is clamped at the smallest normal number, which leaves
-    every other draw untouched, where the usual `+ eps` would shift the tails. Meant for float32 or float64:
-    in half precision u is 0 or the tail is cut (see `Sampler`, which casts).
+    A class comes at its rate down to a probability of 1e-15: the noise reaches 36, that of float32 uniform numbers
+    16.6. Meant for float32 or float64: half precision cuts the tail (see `Sampler`, which casts).
     """
-    u = torch.rand(layout.classes_first(logits).shape, dtype=logits.dtype, device=logits.device)
-    u = u.clamp_(min=torch.finfo(u.dtype).tiny)
-    return layout.classes_first(u.log_().neg_().log_().neg_())
+    with drawn_from(generator):
+        return layout.classes_first(gumbel(layout.classes_first(logits).shape, logits.dtype, logits.device))
 
 
-def sample_codes(logits: Float[Tensor, "*batch N K"], *shape: int) -> Int[Tensor, "... N"]:
-    """Exact class indices, `shape` draws of each latent, by inverting the cumulative distribution.
+def sample_codes(
+    logits: Float[Tensor, "*batch K"], *shape: int, generator: torch.Generator | None = None
+) -> Int[Tensor, "..."]:
+    """Exact class indices, `shape` draws of each latent, by inverting the cumulative distribution in float64.
 
-    One uniform number a latent instead of K Gumbels: what evaluation with many samples spends its time on.
+    One uniform number a latent instead of K Gumbels: what evaluation with many samples spends its time on. A masked
+    class is never drawn. Raises ValueError where all classes of a latent are masked, on a CPU.
     """
-    cumulative = layout.classes_first(layout.softmax(logits)).cumsum(-2)
+    if not masks.none(logits):
+        masks.refuse_impossible(logits)
+    with drawn_from(generator):
+        return draw_codes(logits.detach(), shape)
+
+
+def draw_codes(logits: Float[Tensor, "*batch K"], shape: tuple[int, ...] = ()) -> Int[Tensor, "..."]:
+    """`sample_codes` of logits that are known to have a class."""
+    if logits.dim() == 1:
+        return draw_codes(logits.unsqueeze(0), shape).squeeze(-1)
+    if logits.device.type == "mps":  # which has no float64
+        logits = logits.expand(*shape, *logits.shape)
+        return layout.classes_first(logits + gumbel_like(logits)).argmax(-2)
+    logits = layout.classes_first(logits.detach())
+    top = logits.amax(-2, keepdim=True).double()
+    cumulative = (logits.double() - top).exp_().cumsum(-2)
     total = cumulative[..., -1, :]
-    u = torch.rand(*shape, *total.shape, dtype=total.dtype, device=total.device) * total
-    # At most K - 1 of the first K - 1 thresholds are passed, so rounding cannot give an index out of range.
-    return (u.unsqueeze(-2) >= cumulative[..., :-1, :]).sum(-2)
+    u = uniform((*shape, *total.shape), total.device) * total
+    return thresholds_below(u, cumulative[..., :-1, :])
 
 
-def sample(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """Exact one-hot samples, one of each latent."""
-    codes = sample_codes(logits.unsqueeze(0)).squeeze(0) if logits.dim() == 1 else sample_codes(logits)
+def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch J N"]) -> Int[Tensor, "*S N"]:
+    """How many of a latent's J ascending thresholds are below u, in the way that is fastest for as many."""
+    count = thresholds.shape[-2]
+    if count >= 32:
+        values = u.reshape(-1, *thresholds.shape[:-2], u.shape[-1]).movedim(0, -1)
+        return torch.searchsorted(thresholds.mT.contiguous(), values.contiguous()).movedim(-1, 0).reshape(u.shape)
+    if u.device.type != "cpu" or count < 2 or u.numel() * count < 2**16:
+        return (u.unsqueeze(-2) > thresholds).sum(-2)
+    below = torch.zeros((), dtype=torch.uint8)
+    for threshold in thresholds.unbind(-2):
+        below = below + (u > threshold).view(torch.uint8)
+    return below.long()
+
+
+def sample(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
+    """Exact one-hot samples, one of each latent, in the precision of the logits, which must have a class."""
+    with drawn_from(generator):
+        codes = draw_codes(logits)
     return layout.one_hot(codes, logits.shape[-1], logits.dtype)
 
 
-def conditional_gumbels(logits: Float[Tensor, "*S N K"], z: Float[Tensor, "*#S N K"]) -> Float[Tensor, "*S N K"]:
-    """log p + Gumbel noise given that its largest class is that of the one-hot z, reparameterised: with G standard
-    Gumbels and b the class of z, G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the others (Maddison et al.
-    2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no gradient."""
-    noise = gumbel_like(logits)
+def conditional_gumbels(
+    logits: Float[Tensor, "*S K"],
+    z: Float[Tensor, "*#S K"],
+    *shape: int,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*_ K"]:
+    """log p + Gumbel noise given that its largest class is that of the one-hot z, `shape` draws, reparameterised.
+
+    With G standard Gumbels and b the class of z, it is G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the
+    others (Maddison et al. 2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no
+    gradient. A masked class has −1e20.
+    """
+    noise = gumbel_like(logits.expand(*shape, *logits.shape), generator)
     largest = (z * noise).sum(-1, keepdim=True)
-    others = -torch.logaddexp(-noise - layout.log_softmax(logits), -largest)
+    others = -torch.logaddexp(-noise - layout.log_softmax(masks.with_finite_logits(logits)), -largest)
     return torch.where(z > 0.5, largest, others)
 
 
 def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "..."]:
-    """Σ_n log p(z_n) of one-hot z."""
-    return (z * layout.log_softmax(logits)).sum((-1, -2))
+    """Σ_n log p(z_n) of one-hot z; −inf where a class of z is masked."""
+    if masks.none(logits):
+        return (z * layout.log_softmax(logits)).sum((-1, -2))
+    total = (z * layout.log_softmax(masks.with_finite_logits(logits))).sum((-1, -2))
+    return total.masked_fill(total < masks.LOWEST, -math.inf)
 
 
 def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "*batch"]:
     """Σ_n KL(q_n ‖ p_n) = Σ_n Σ_k q_nk (log q_nk − log p_nk), exact; 0 where q = p, log K for a one-hot q
-    under a uniform prior."""
-    log_q = layout.log_softmax(logits)
-    return (log_q.exp() * (log_q - layout.log_softmax(prior))).sum((-1, -2))
+    under a uniform prior; +inf where the prior masks a class that q does not."""
+    log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
+    kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
+    if masks.visible(kl) and (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
+        return kl  # no mask, or the same in both
+    log_q, log_p = layout.log_softmax(masks.with_finite_logits(logits)), layout.log_softmax(masks.with_finite_logits(prior))
+    q = log_q.exp()
+    log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
+    return (q * log_ratio.masked_fill(q == 0, 0.0)).sum((-1, -2))
 
 
-def exp_concrete(logits: Float[Tensor, "... K"], temperature: float | Tensor) -> Float[Tensor, "... K"]:
+def exp_concrete(
+    logits: Float[Tensor, "... K"], temperature: float | Tensor, generator: torch.Generator | None = None
+) -> Float[Tensor, "... K"]:
     """A reparameterised ExpConcrete sample, y = log z with z a Concrete (Gumbel-Softmax) sample:
     y = log_softmax((logits + Gumbel) / τ) (Maddison et al. 2017, equation 10 and appendix C.3)."""
-    return layout.log_softmax((logits + gumbel_like(logits)) / temperature)
+    return layout.log_softmax((logits + gumbel_like(logits, generator)) / temperature)
 
 
 def exp_concrete_log_prob(
@@ -79,11 +129,21 @@ def exp_concrete_log_prob(
         log κ(y) = log (K−1)! + (K−1) log τ + Σ_k (a_k − τ y_k) − K log Σ_k exp(a_k − τ y_k)
 
     with a the logits. It stays finite at temperatures where the density of z itself overflows, since z
-    underflows to zero while y = log z does not. May be positive: it is a density.
+    underflows to zero while y = log z does not. May be positive: it is a density. Where y masks classes, it is the
+    density of the other classes alone, K of them; −inf where the logits mask a class that y does not.
     """
-    num_classes = y.shape[-1]
     # A number stays one: made a tensor, it would have a GPU's host wait for the copy.
     log = temperature.to(y.dtype).log() if isinstance(temperature, Tensor) else math.log(temperature)
-    score = layout.log_softmax(logits) - temperature * y
-    normaliser = math.lgamma(num_classes) + (num_classes - 1) * log
-    return (normaliser + score.sum(-1) - num_classes * layout.logsumexp(score)).sum(-1)
+    if masks.none(y):
+        count = y.shape[-1]
+        score = layout.log_softmax(logits) - temperature * y
+        normaliser = math.lgamma(count) + (count - 1) * log
+        total = (normaliser + score.sum(-1) - count * layout.logsumexp(score)).sum(-1)
+        return total if masks.none(total) else total.masked_fill(total < masks.LOWEST, -math.inf)
+    there = masks.allowed(y)
+    score = layout.log_softmax(masks.with_finite_logits(logits)) - temperature * y
+    counts = there.sum(-1).to(y.dtype)
+    normaliser = torch.lgamma(counts) + (counts - 1) * log
+    total = torch.where(there, score, 0.0).sum(-1) - counts * layout.logsumexp(torch.where(there, score, masks.LOGIT))
+    total = (normaliser + total).sum(-1)
+    return total.masked_fill(total < masks.LOWEST, -math.inf)

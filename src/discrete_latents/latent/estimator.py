@@ -12,14 +12,16 @@ never knows which.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.noise import drawn_from
+from discrete_latents.latent.sampler import Sampler, log_weights
 from discrete_latents.latent.temperature import Temperature
 
 
@@ -58,13 +60,20 @@ class Estimator(nn.Module):
         self.temperature = None
         self.samples = whole("samples", samples)
 
+    def __call__(self, objective: Any, *, generator: torch.Generator | None = None) -> Tensor:
+        """The bound of an objective, (B,) nats, with the random numbers of `generator`; None: of torch's global one."""
+        if generator is None:
+            return super().__call__(objective)
+        with drawn_from(generator):
+            return super().__call__(objective)
+
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         """Draws at one `sample` call: z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
         raise NotImplementedError
 
     def forward(self, objective: Callable[[Sampler], Tensor]) -> Float[Tensor, " B"]:
         sampler = Sampler(self.draw, () if self.samples == 1 else (self.samples,))
-        return layout.log_mean_exp(objective(sampler) - sampler.kl)
+        return layout.log_mean_exp(log_weights(objective, sampler))
 
 
 Objective = Callable[[Sampler], Tensor]

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import layout
-from discrete_latents.latent.distributions import categorical_kl, sample_codes
+from discrete_latents.latent import layout, masks
+from discrete_latents.latent.distributions import categorical_kl, draw_codes
 from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.sampler import Sampler, log_weights
 
 
 class HardSampler(Sampler):
@@ -20,20 +20,27 @@ class HardSampler(Sampler):
     `sampled`, log q(z) − log p(z) of the draws, which a multi-sample bound needs.
     """
 
-    def __init__(self, shape: tuple[int, ...] = (), sampled: bool = False) -> None:
-        super().__init__(shape=shape)
+    def __init__(
+        self, shape: tuple[int, ...] = (), sampled: bool = False, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(shape=shape, generator=generator)
         self.sampled = sampled
         self.codes: list[Int[Tensor, "*S B N"]] = []
 
+    def leading(self) -> tuple[int, ...]:
+        # A sampler of no bound may be a new one for each layer, whose logits then have its samples already.
+        return super().leading() if self.sampled else self.shape
+
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
-        codes = sample_codes(logits, *shape)
+        codes = draw_codes(logits, shape)
         self.codes.append(codes)
         z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
         if prior is None:
             return z, 0.0
         if not self.sampled:
             return z, categorical_kl(logits, prior)
-        log_ratio = layout.log_softmax(logits) - layout.log_softmax(prior)
+        log_p = layout.log_softmax(prior)
+        log_ratio = layout.log_softmax(logits) - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
         log_ratio = log_ratio.expand(*codes.shape, -1)
         return z, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
 
@@ -54,10 +61,10 @@ class HardBound(Estimator):
         sums = None
         for index, start in enumerate(range(0, self.samples, self.chunk)):
             sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
-            log_weights = objective(sampler) - sampler.kl
+            weights = log_weights(objective, sampler)
             # One block: small tensors kept between the large ones of a chunk leave holes that the next does not fit.
             if sums is None:
-                sums = log_weights.new_empty(math.ceil(self.samples / self.chunk), log_weights.shape[-1])
-            torch.logsumexp(log_weights, 0, out=sums[index])
+                sums = weights.new_empty(math.ceil(self.samples / self.chunk), weights.shape[-1])
+            sums[index] = torch.logsumexp(weights, 0)
         assert sums is not None
         return torch.logsumexp(sums, 0) - math.log(self.samples)

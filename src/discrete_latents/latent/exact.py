@@ -1,6 +1,7 @@
 """Exact expectations, by enumeration."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from discrete_latents.checks import whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.sampler import Sampler, log_weights
 
 
 class Exact(Estimator):
@@ -26,23 +27,11 @@ class Exact(Estimator):
         self.max_configurations = whole("max_configurations", max_configurations)
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
-        log_q: list[Tensor] = []
-
-        def draw(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
-            # Each call's configurations are a new first dimension, (C, …, B, N, K), and all that was drawn
-            # before broadcasts over it, whether or not these logits depend on it.
-            logits = logits[(None,) * (len(log_q) + 3 - logits.dim())]
-            before = math.prod([len(drawn) for drawn in log_q])
-            codes = self.configurations(*logits.shape[-2:], before=before, device=logits.device)
-            z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
-            z = z[:, *(None,) * (logits.dim() - 2)].expand(-1, *logits.shape)
-            log_q.append(categorical_log_prob(z, logits))
-            return z, 0.0 if prior is None else categorical_kl(logits, prior)
-
-        sampler = Sampler(draw)
-        bound = objective(sampler) - sampler.kl
-        probability = sum(log_q, torch.zeros(())).exp()
-        return (probability * bound).flatten(0, -2).sum(0)
+        sampler = Configurations(self.configurations)
+        bound = log_weights(objective, sampler)
+        probability = sum(sampler.log_q, torch.zeros(())).exp()
+        # What an objective says of a masked class has no meaning and may be NaN.
+        return (probability * bound.masked_fill(probability == 0, 0.0)).flatten(0, -2).sum(0)
 
     def configurations(
         self, num_latents: int, num_classes: int, before: int = 1, device: torch.device | None = None
@@ -55,4 +44,32 @@ class Exact(Estimator):
                 f"configurations; allowed: at most max_configurations = {self.max_configurations}"
             )
         classes = torch.arange(num_classes, device=device)
+        if num_latents == 0:
+            return classes.new_zeros(1, 0)
         return torch.cartesian_prod(*[classes] * num_latents).reshape(-1, num_latents)
+
+
+class Configurations(Sampler):
+    """Gives each call all joint configurations of its latents as a new first dimension, (C, …, B, N, K). What was drawn
+    before broadcasts over it, whether or not these logits depend on it.
+
+    enumerate: the class indices, (C, N), of N latents of K classes, given how many configurations stand already.
+    """
+
+    def __init__(self, enumerate: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.enumerate = enumerate
+        self.log_q: list[Tensor] = []
+        self.counts: tuple[int, ...] = ()
+
+    def leading(self) -> tuple[int, ...]:
+        return self.counts
+
+    def draw(self, logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        logits = logits[(None,) * (len(self.counts) + 4 - logits.dim())]
+        codes = self.enumerate(*logits.shape[-2:], before=math.prod(self.counts), device=logits.device)
+        z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
+        z = z[:, *(None,) * (logits.dim() - 3)].expand(-1, *logits.shape[1:])
+        self.log_q.append(categorical_log_prob(z, logits))
+        self.counts = (len(codes), *self.counts)
+        return z, 0.0 if prior is None else categorical_kl(logits, prior)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from discrete_latents.latent.distributions import categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.exact import Exact
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.sampler import AnyShape
 
 
 @dataclass
@@ -88,7 +88,7 @@ def multi_sample(objective: Objective, samples: int) -> Objective:
 
         total = torch.tensor(-math.inf)
         for _ in range(samples):
-            sampler = Sampler(draw)
+            sampler = AnyShape(draw)
             total = torch.logaddexp(total, objective(sampler) - sampler.kl)
         return total - math.log(samples)
 

@@ -68,7 +68,7 @@ def one_hot(codes: Int[Tensor, "..."], num_classes: int, dtype: torch.dtype) -> 
     shape = (*codes.shape[:-1], num_classes, *codes.shape[-1:])
     dim = -2 if codes.dim() else -1
     hot = torch.zeros(shape, dtype=dtype, device=codes.device)
-    return classes_first(hot.scatter_(dim, codes.unsqueeze(dim), 1.0))
+    return classes_first(hot.scatter(dim, codes.unsqueeze(dim), 1.0))
 
 
 def log_mean_exp(log_weights: Float[Tensor, "*S B"]) -> Float[Tensor, " B"]:

@@ -81,7 +81,7 @@ def test_training_lowers_the_variance(make):
     estimator = make(2.0, 0.2)
     before = variance(estimator, FREE)
     optimizer = torch.optim.Adam(estimator.parameters(), 0.02)
-    for _ in range(200):
+    for _ in range(300):
         optimizer.zero_grad()
         (-estimator(FREE.objective(FREE.leaves(50))).mean()).backward()
         optimizer.step()

@@ -9,7 +9,7 @@ from torch import Tensor
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.sampler import AnyShape
 from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
 
 
@@ -45,7 +45,7 @@ class Pathwise(Estimator):
 
     def forward(self, objective: Objective | Tensor) -> Tensor:
         if isinstance(objective, Tensor):
-            return Sampler(lambda logits, _prior, _shape: (self.rsample(logits), 0.0))(objective)
+            return AnyShape(lambda logits, _prior, _shape: (self.rsample(logits), 0.0))(objective)
         return super().forward(objective)
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:

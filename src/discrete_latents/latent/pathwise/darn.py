@@ -1,19 +1,21 @@
 """DARN's estimator, also called the 1/2 estimator."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from discrete_latents.latent import layout
+from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.pathwise.base import Pathwise
 
 
 class Darn(Pathwise):
     """The score function with a first-order baseline, f(z) + f′(z)ᵀ(u − z): the objective at the uniform u = 1/K as
-    seen from the sample z, each latent's in its own coordinates. The baseline depends on z and its correction is left
-    out, so the gradient is f′(z)ᵀ(z − u) · ∇log q(z): biased, but exact for Bernoulli latents and objectives that are
-    quadratic in each of them (Gregor, Danihelka, Mnih, Blundell, Wierstra 2014; the 1/2 estimator of Gu, Levine,
-    Sutskever, Mnih 2016). With z and u exchanged in the baseline, quadratics would have the mean gradient 0.
+    seen from the sample z, each latent's in its own coordinates. A masked class has u = 0.
+
+    The baseline depends on z and its correction is left out: the gradient is f′(z)ᵀ(z − u) · ∇log q(z). It is biased,
+    but exact for Bernoulli latents and objectives quadratic in each of them (Gregor, Danihelka, Mnih, Blundell,
+    Wierstra 2014; the 1/2 estimator of Gu, Levine, Sutskever, Mnih 2016). With z and u exchanged in the baseline,
+    quadratics would have the mean gradient 0.
 
     It needs f′ at the sample alone, so it is a backward rule of one run: a gradient v of z becomes vᵀ(z − u) (z − π).
     """
@@ -24,4 +26,10 @@ class Darn(Pathwise):
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         z = sample(logits)
         log_q = (logits * (z - layout.softmax(logits.detach()))).sum(-1, keepdim=True)  # its gradient is the score
-        return z + (z - 1 / logits.shape[-1]) * (log_q - log_q.detach())
+        uniform = 1 / logits.shape[-1] if masks.none(logits) else uniform_over(masks.allowed(logits))
+        return z + (z - uniform) * (log_q - log_q.detach())
+
+
+def uniform_over(there: Bool[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """1/K, K the number of classes that are there."""
+    return there / there.sum(-1, keepdim=True)

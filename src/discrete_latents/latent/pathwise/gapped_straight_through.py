@@ -28,4 +28,4 @@ class GappedStraightThrough(Pathwise):
         hard, fixed = sample(logits), logits.detach()
         top = fixed.amax(-1, keepdim=True)
         moved = hard * top + (1 - hard) * fixed.minimum(top - self.gap)
-        return with_gradient_of(layout.softmax((logits + (moved - fixed)) / self.temperature()), hard)
+        return with_gradient_of(layout.softmax((moved + (logits - fixed)) / self.temperature()), hard)

@@ -27,6 +27,5 @@ class GumbelRao(Pathwise):
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         hard = sample(logits)
-        copies = logits.detach().expand(self.draws, *logits.shape)
-        perturbed = logits + (conditional_gumbels(copies, hard) - copies)
+        perturbed = conditional_gumbels(logits.detach(), hard, self.draws) + (logits - logits.detach())
         return with_gradient_of(layout.softmax(perturbed / self.temperature()).mean(0), hard)

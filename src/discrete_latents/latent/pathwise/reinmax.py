@@ -1,6 +1,5 @@
 """ReinMax: second-order accurate straight-through."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,6 +18,7 @@ class ReinMax(Pathwise):
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         hard, fixed = sample(logits), logits.detach()
         middle = (layout.softmax(fixed / self.temperature().detach()) + hard) / 2
-        middle_logits = middle.clamp(min=torch.finfo(middle.dtype).tiny).log()
-        soft = 2 * layout.softmax(logits + (middle_logits - fixed)) - layout.softmax(logits) / 2
+        moved = logits - fixed  # 0, with the gradient of the logits
+        around = middle * (1 + moved - (middle * moved).sum(-1, keepdim=True))  # a softmax at `middle`, to first order
+        soft = 2 * around - layout.softmax(logits) / 2
         return with_gradient_of(soft, hard)

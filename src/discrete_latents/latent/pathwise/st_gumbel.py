@@ -6,7 +6,7 @@ from torch import Tensor
 from discrete_latents.checks import positive
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import gumbel_like
-from discrete_latents.latent.pathwise.base import Pathwise, argmax_one_hot, straight_through_argmax, with_gradient_of
+from discrete_latents.latent.pathwise.base import Pathwise, argmax_one_hot, with_gradient_of
 from discrete_latents.latent.temperature import Temperature
 
 
@@ -15,7 +15,9 @@ class STGumbel(Pathwise):
     sample, backward through the softmax at τ (Jang, Gu, Poole 2017, section 2.2)."""
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-        return straight_through_argmax(layout.softmax((logits + gumbel_like(logits)) / self.temperature()))
+        perturbed = logits + gumbel_like(logits)
+        # Not the class of the largest soft value: at high temperatures float32 has ties.
+        return with_gradient_of(layout.softmax(perturbed / self.temperature()), argmax_one_hot(perturbed.detach()))
 
 
 class DecoupledSTGumbel(Pathwise):

@@ -4,7 +4,8 @@ A baseline is made once for each `sample` call, with the number of features N·K
 logits, detached: it must not depend on what is drawn from them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.checks import share, whole
+from discrete_latents.latent import masks
+from discrete_latents.latent.noise import current
 
 
 class MovingAverage(nn.Module):
@@ -62,7 +65,7 @@ class InputNetwork(OneHidden):
         super().__init__(features, hidden)
 
     def forward(self, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B"]:
-        return super().forward(logits.flatten(-2))
+        return super().forward(torch.where(masks.allowed(logits), logits, 0.0).flatten(-2))
 
     def observe(self, signal: Tensor) -> None:
         """Nothing: the optimiser moves it."""
@@ -87,6 +90,17 @@ class Scale(nn.Module):
         self.variance = self.variance.lerp(centred.square().mean().to(self.variance), 1 - self.decay)
 
 
+@contextmanager
+def first_weights_from(generator: torch.Generator | None) -> Iterator[None]:
+    """Initialises modules from a generator, where there is one, and leaves torch's global state as it was."""
+    if generator is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        yield
+
+
 class PerSite(nn.ModuleList):
     """A learning part for each `sample` call, made by `make(features)` when the call is first seen."""
 
@@ -96,5 +110,6 @@ class PerSite(nn.ModuleList):
 
     def at(self, index: int, logits: Float[Tensor, "... N K"]) -> Any:
         if index == len(self):
-            self.append(self.make(logits.shape[-1] * logits.shape[-2]).to(logits.device))
+            with first_weights_from(current()):
+                self.append(self.make(logits.shape[-1] * logits.shape[-2]).to(logits.device))
         return self[index]

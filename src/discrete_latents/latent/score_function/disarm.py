@@ -7,6 +7,7 @@ from torch import Tensor
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
+from discrete_latents.latent.noise import uniform
 from discrete_latents.latent.score_function.trace import Recorder, Site, run
 
 
@@ -42,8 +43,9 @@ class DisARM(Estimator):
         """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u decides."""
         if site.logits.shape[-1] != 2:
             raise NotDefined(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
-        off, on = layout.softmax(site.logits.detach()).unbind(-1)
-        v = torch.rand_like(on)
-        u = torch.where(site.z[..., 1] > 0.5, off + on * v, off * v)
-        again = (u < on).to(site.z.dtype)
+        on = (site.logits[..., 1] - site.logits[..., 0]).detach().sigmoid()
+        given = site.z[..., 1] > 0.5
+        # b = 1 leaves u the part above σ(−a), where b̃ = 1 with probability (2 σ(a) − 1)₊ / σ(a); b = 0 that below it.
+        chance = torch.where(given, (2 * on - 1).clamp(min=0) / on, (on / (1 - on)).clamp(max=1))
+        again = (uniform(chance.shape, chance.device) < chance).to(site.z.dtype)
         return torch.stack([1 - again, again], -1)

@@ -34,6 +34,8 @@ class Rebar(Estimator):
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()
         bound = run(objective, recorder)
+        if torch.is_inference_mode_enabled():  # where nothing has a gradient and no critic can be made
+            return bound
         surrogate = bound
         for index, site in enumerate(recorder.sites):
             gradient = self.gradient(objective, recorder, index, (bound + site.kl).detach())
@@ -48,7 +50,7 @@ class Rebar(Estimator):
         site = recorder.sites[index]
         logits = site.logits.detach().requires_grad_()
         log_q = layout.log_softmax(logits)
-        z = log_q + (conditional_gumbels(log_q, site.z) - log_q).detach()  # given b, as if b came of z
+        z = conditional_gumbels(log_q, site.z).detach() + (log_q - log_q.detach())  # given b, as if b came of z
         again = conditional_gumbels(log_q, site.z)
         soft = layout.softmax(torch.stack([z, again]) / self.temperature())
         control, control_again = self.control(objective, recorder, index, soft).unbind()

@@ -59,6 +59,10 @@ class Reinforce(Estimator):
         shape = () if self.samples == 1 else (self.samples,)
         recorder = Recorder(shape, sampled=self.samples > 1, incoming=self.with_scaled_gradient)
         bound = layout.log_mean_exp(run(objective, recorder))
+        if (
+            not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        ):  # where nothing has a gradient and no baseline can be made
+            return bound
         surrogate = bound
         for index, site in enumerate(recorder.sites):
             signal = bound.detach() + site.kl if self.samples == 1 else bound.detach()

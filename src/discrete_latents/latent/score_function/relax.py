@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import layout
+from discrete_latents.latent import layout, masks
 from discrete_latents.latent.estimator import Objective
 from discrete_latents.latent.score_function.baselines import OneHidden, PerSite
 from discrete_latents.latent.score_function.rebar import Rebar
@@ -23,6 +23,7 @@ class Critic(OneHidden):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, soft: Float[Tensor, "2 B N K"], log_q: Float[Tensor, "B N K"]) -> Float[Tensor, "2 B"]:
+        log_q = torch.where(masks.allowed(log_q), log_q, 0.0)
         return super().forward(torch.cat([soft, log_q.expand_as(soft)], -1).flatten(-2))
 
 

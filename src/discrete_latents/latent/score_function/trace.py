@@ -10,7 +10,7 @@ from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl
 from discrete_latents.latent.estimator import Objective
 from discrete_latents.latent.evaluation import HardSampler
-from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.sampler import Sampler, log_weights
 
 
 @dataclass
@@ -52,6 +52,9 @@ class Recorder(HardSampler):
         self.sites: list[Site] = []
         self.noise: list[Tensor] = []
 
+    def leading(self) -> tuple[int, ...]:
+        return self.shape if self.drawn else ()
+
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         if self.incoming is not None:
             logits = self.incoming(len(self.sites), logits)
@@ -73,13 +76,18 @@ class Recorder(HardSampler):
 class Replay(Sampler):
     def __init__(self, given: Sequence[Tensor], below: Callable[[Tensor], Tensor], noise: Sequence[Tensor]) -> None:
         super().__init__()
+        self.given_shape: tuple[int, ...] = ()
         self.given: Iterator[Tensor] = iter(given)
         self.below = below
         self.noise = iter(noise)
 
+    def leading(self) -> tuple[int, ...]:
+        return self.given_shape if self.drawn else ()
+
     def draw(self, logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         given = next(self.given, None)
         z = self.below(logits) if given is None else given
+        self.given_shape = self.given_shape or tuple(z.shape[:-3])
         return z, 0.0 if prior is None else categorical_kl(logits, prior)
 
     def standard_normal(self, mean: Tensor) -> Tensor:
@@ -88,4 +96,4 @@ class Replay(Sampler):
 
 def run(objective: Objective, sampler: Sampler) -> Float[Tensor, "*S B"]:
     """The objective less the KL: the log-weights of the samples."""
-    return objective(sampler) - sampler.kl
+    return log_weights(objective, sampler)

@@ -1,0 +1,101 @@
+"""Uniform numbers and Gumbel noise that are right in their tails, and the generator that they come from.
+
+`torch.rand` in float32 knows the numbers k·2⁻²⁴: Gumbel noise from it ends at 16.6, so that a class of probability 1e-8
+comes at 0.015 of its rate. Everything here starts from 53 bits.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SMALLEST = torch.finfo(torch.float32).tiny
+"""What a uniform number of 0 becomes, once in 2⁵³ draws."""
+
+CURRENT: ContextVar[torch.Generator | None] = ContextVar("generator", default=None)
+
+
+def drawn_from(generator: torch.Generator | None) -> AbstractContextManager[None]:
+    """Draws everything inside from `generator`; None leaves the generator as it is."""
+    return nullcontext() if generator is None else use(generator)
+
+
+@contextmanager
+def use(generator: torch.Generator) -> Iterator[None]:
+    if torch.compiler.is_compiling():
+        raise ValueError("generator must be None under torch.compile, which draws from torch's global generator")
+    token = CURRENT.set(generator)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
+def current() -> torch.Generator | None:
+    """The generator of the innermost `drawn_from`; None is torch's global one."""
+    return None if torch.compiler.is_compiling() else CURRENT.get()
+
+
+def source() -> dict[str, Any]:
+    """The argument `generator` of torch's functions."""
+    generator = current()
+    return {} if generator is None else {"generator": generator}
+
+
+def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
+    """Uniform numbers strictly between 0 and 1, in float64, with 52 bits. A device without float64 gives float32,
+    with as many bits near 0 alone.
+
+    On a CPU the numbers of one call share their bits below 2⁻³² wherever their last two indices are the same. Each
+    number is exactly uniform, and two are independent up to 2⁻³². This saves half of the random bits, which take most
+    of the time.
+    """
+    if device.type == "mps" or torch.compiler.is_compiling():
+        coarse, fine = torch.rand((2, *shape), device=device, **source()).unbind()
+        coarse = (coarse * 2.0**24).floor()  # compiled, uniform numbers have 31 bits, in float64 too
+        if device.type != "mps":
+            coarse, fine = coarse.double(), fine.double()
+        return (coarse * 2.0**-24 + fine * 2.0**-24).clamp(min=SMALLEST)
+    halves = random_halves(shape) if can_share(shape, device) else None
+    if halves is None:
+        return torch.rand(tuple(shape), dtype=torch.float64, device=device, **source()).clamp(min=SMALLEST)
+    low = torch.rand(tuple(shape[-2:]), dtype=torch.float64, **source())
+    low = low.mul_(2.0**-32 - 2.0**-51).add_(0.5 + 2.0**-52)
+    return halves.double().mul_(2.0**-32).add_(low)
+
+
+def random_halves(shape: Sequence[int]) -> Tensor | None:
+    """Integers of 32 random bits, half as expensive as a float32 uniform number; None where vmap asks for different
+    ones, which torch has only for its own distributions."""
+    *leading, last = shape
+    words = torch.empty(*leading, (last + 1) // 2, dtype=torch.int64)
+    try:
+        words.random_(-(2**63), None, generator=current())
+    except RuntimeError:
+        return None
+    halves = words.view(torch.int32)
+    return halves if last % 2 == 0 else halves[..., :last]
+
+
+def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Standard Gumbel noise, −log(−log u). In float32 it is at least −2.8, cut in one draw of 2⁻²⁴."""
+    halves = random_halves(shape) if dtype == torch.float32 and can_share(shape, device) else None
+    if halves is not None:
+        # As few passes as can be, all in float32: i + ½ of the 2³¹ cells i, moved within its cell. log1p keeps all bits
+        # of small numbers, which make large noise.
+        low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31)).sub_(2.0**-60)
+        log_u = halves.float().add_(0.5).abs_().mul_(-(2.0**-31)).add_(low).clamp_(min=2.0**-24 - 1).log1p_()
+    elif (u := uniform(shape, device)).dtype == torch.float32:
+        log_u = u.clamp_(max=1 - 2.0**-24).neg_().log1p_()
+    else:
+        log_u = u.log_().to(dtype)
+    return log_u.neg_().log_().neg_()
+
+
+def can_share(shape: Sequence[int], device: torch.device) -> bool:
+    """Whether the last bits are common to the first dimensions, as `uniform` says."""
+    return device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(shape[:-2]) > 1
