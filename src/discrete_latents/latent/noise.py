@@ -87,8 +87,9 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
     if halves is not None:
         # As few passes as can be, all in float32: i + ½ of the 2³¹ cells i, moved within its cell. log1p keeps all bits
         # of small numbers, which make large noise.
-        low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31)).sub_(2.0**-60)
-        log_u = halves.float().add_(0.5).abs_().mul_(-(2.0**-31)).add_(low).clamp_(min=2.0**-24 - 1).log1p_()
+        low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31))
+        v = torch.sub(low, halves.float().add_(0.5).abs_(), alpha=2.0**-31)
+        log_u = v.clamp_(min=2.0**-24 - 1, max=-(2.0**-60)).log1p_()
     elif (u := uniform(shape, device)).dtype == torch.float32:
         log_u = u.clamp_(max=1 - 2.0**-24).neg_().log1p_()
     else:
