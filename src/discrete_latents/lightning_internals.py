@@ -305,7 +305,7 @@ def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
 
 
 def before_each_batch(trainer: pl.Trainer, function: Callable[[], None]) -> None:
-    """With several processes, calls a function in all before each training batch, replacing Lightning's SIGTERM check."""
+    """With several processes, calls a function in all before each training batch, not Lightning's SIGTERM check."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = function  # type: ignore[method-assign]
 
 
