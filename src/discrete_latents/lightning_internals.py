@@ -76,10 +76,10 @@ CALLBACK = defaults(pl.Callback)
 DATA = {name: function for name, function in MODULE.items() if hasattr(DataHooks, name)}
 
 STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
-"""Strategies of which a training batch uses only `training_step` and the defaults of `Strategy`."""
+"""Strategies from which a training batch uses only `training_step` and the defaults of `Strategy`."""
 
 PRECISIONS = (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
-"""Precision plugins of which a training batch uses only the forward context, without a gradient scaler."""
+"""Precision plugins from which a training batch uses only the forward context, without a gradient scaler."""
 
 
 def overrides(thing: object, functions: Mapping[str, Any]) -> bool:
@@ -305,7 +305,7 @@ def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
 
 
 def before_each_batch(trainer: pl.Trainer, function: Callable[[], None]) -> None:
-    """With several processes, calls a function in all before each training batch, not Lightning's SIGTERM check."""
+    """Calls a function before each training batch, in all of several processes, instead of Lightning's SIGTERM check."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = function  # type: ignore[method-assign]
 
 

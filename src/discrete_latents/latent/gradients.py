@@ -42,7 +42,7 @@ class Draws:
     def bias(self, exact: Float[Tensor, "B N K"]) -> Tensor:
         """‖E g − g*‖ / ‖g*‖ over all images, (), with g* the exact gradient.
 
-        With R draws, an unbiased estimator has about `floor`.
+        Even for an unbiased estimator it is about `floor`, from the noise of R draws.
         """
         return (self.mean() - exact).norm() / exact.norm()
 

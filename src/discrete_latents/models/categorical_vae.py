@@ -16,8 +16,8 @@ from discrete_latents.networks import Network
 class CategoricalVAE(LatentModel):
     """x → N latents of K classes → x, with one stochastic layer; K = 2 gives Bernoulli latents.
 
-    image_shape: (C, H, W). network: for encoder and decoder. prior: "uniform", or "learned": starts
-    uniform and is trained. The other arguments: `LatentModel`.
+    image_shape: (C, H, W). network: for encoder and decoder. prior: "uniform", or "learned": trained,
+    from uniform. The other arguments: `LatentModel`.
     """
 
     prior_logits: Tensor

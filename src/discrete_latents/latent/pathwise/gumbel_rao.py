@@ -15,8 +15,8 @@ class GumbelRao(Pathwise):
 
     Forward: a sample D. Backward: through the mean over k of softmax((logits + G_k) / τ), with G_k drawn given that D
     is the largest class of logits + G_k. The dependence of G_k on the logits is not differentiated: a draw's gradient
-    is that of the softmax at fixed noise. The mean gradient is ST-Gumbel's; more draws reduce
-    the variance.
+    is that of the softmax at fixed noise. The mean gradient is ST-Gumbel's, and more draws reduce the
+    variance.
 
     draws: the number of G_k; 10, 100 or 1000 in the paper.
     """
