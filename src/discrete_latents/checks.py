@@ -1,4 +1,4 @@
-"""Checks of numbers that a user sets: the value itself, or a ValueError that names it and what is allowed."""
+"""Checks of user settings: each returns the value or raises a ValueError with its name and the allowed values."""
 
 import math
 
@@ -11,14 +11,14 @@ def positive(name: str, value: float) -> float:
 
 
 def whole(name: str, value: int, least: int = 1) -> int:
-    """`value` itself. Raises ValueError unless it is a whole number of at least `least`."""
+    """`value` unchanged. Raises ValueError unless it is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return value
 
 
 def share(name: str, value: float) -> float:
-    """`value` itself. Raises ValueError unless it is a number in [0, 1)."""
+    """`value` unchanged. Raises ValueError unless it is a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
     return value
@@ -32,7 +32,7 @@ def finite(name: str, value: float) -> float:
 
 
 def truth(name: str, value: bool) -> bool:
-    """`value` itself. Raises ValueError unless it is true or false."""
+    """`value` unchanged. Raises ValueError unless it is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""The one door for what is said to a person: text as it is, never markup, and never a reason for a run to fail."""
+"""All console output: literal text without markup, which never makes a run fail."""
 
 import io
 import os
@@ -11,14 +11,16 @@ from rich.console import Console
 
 
 def console(stderr: bool = False) -> Console:
-    """A rich console that takes paths, overrides and error texts literally: `[csv]` and `:x:` mean nothing to it."""
-    # The file by name: rich looks at its encoding and draws boxes of ASCII where it has to.
+    """A rich console that prints text literally: `[csv]` and `:x:` are not markup."""
+    # Pass the stream explicitly: rich reads its encoding and falls back to ASCII boxes.
     return Console(file=sys.stderr if stderr else sys.stdout, markup=False, highlight=False, emoji=False)
 
 
 def protect_streams() -> None:
-    """Makes stdout and stderr streams that never raise: a pipe that is closed (`| head`), a full device and a terminal
-    of ASCII change what is read, and nothing else."""
+    """Replaces stdout and stderr by streams that never raise.
+
+    A closed pipe (`| head`), a full device or an ASCII terminal then affects only the output.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, QuietStream):
@@ -26,7 +28,7 @@ def protect_streams() -> None:
 
 
 class QuietStream:
-    """A text stream that escapes what its encoding lacks, and drops the text that cannot be delivered."""
+    """A text stream that escapes characters its encoding lacks and drops text that cannot be written."""
 
     def __init__(self, stream: Any, delivers: bool = True) -> None:
         self.stream = stream
@@ -58,9 +60,9 @@ class QuietStream:
             self.drop()
 
     def drop(self) -> None:
-        """Sends all further text nowhere, what is buffered included, which is else tried again at exit."""
+        """Discards all further text and the buffer, which Python would otherwise flush again at exit."""
         self.delivers = False
-        with suppress(OSError, ValueError):  # of a stream without a descriptor
+        with suppress(OSError, ValueError):  # the stream may have no file descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)

@@ -1,7 +1,7 @@
-"""Every touch of what Lightning keeps private, by name: the one page to read again before a newer Lightning is allowed.
+"""All uses of Lightning's private API. Review this file before allowing a newer Lightning.
 
-Written against Lightning 2.6.6. Each function or class names the public behaviour that it stands for. Nothing here
-knows of this package's models, data or settings.
+Written against Lightning 2.6.6. Each function or class is named after its public behaviour. Nothing here depends on
+this package's models, data or settings.
 """
 
 import signal
@@ -31,7 +31,7 @@ CALLED = {
     *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "on_train_batch_end", "training_step", "lr_scheduler_step"),
 }
-"""Hooks of a training batch that `FastEpochLoop` calls itself, of callbacks and of the module."""
+"""Hooks of a training batch that `FastEpochLoop` itself calls on callbacks and module."""
 
 ELSEWHERE = {
     *("setup", "teardown", "prepare_data", "on_fit_start", "on_fit_end", "on_exception", "on_gpu"),
@@ -54,14 +54,14 @@ ELSEWHERE = {
     *("optimizers", "lr_schedulers", "toggle_optimizer", "untoggle_optimizer", "toggled_optimizer"),
     *("freeze", "unfreeze", "to_onnx", "to_tensorrt", "to_torchscript"),
 }
-"""Public names of `Callback` and `LightningModule` that Lightning calls at no time between a training batch's start and
-its end, or whose only callers are the module's own methods."""
+"""Public names of `Callback` and `LightningModule` that Lightning does not call during a training batch, or that only
+the module's own methods call."""
 
 
 def defaults(kind: type, *without: type) -> dict[str, Any]:
-    """A class's public functions that are neither `CALLED` nor `ELSEWHERE`, so also those that a newer Lightning adds.
+    """A class's public functions in neither `CALLED` nor `ELSEWHERE`, including any that a newer Lightning adds.
 
-    without: classes whose names do not count.
+    without: classes whose names are excluded.
     """
     names = {name for name in dir(kind) if not name.startswith("_")} - CALLED - ELSEWHERE
     names -= {name for other in without for name in dir(other)}
@@ -69,40 +69,41 @@ def defaults(kind: type, *without: type) -> dict[str, Any]:
 
 
 MODULE = defaults(pl.LightningModule, nn.Module)
-"""`backward`, `optimizer_step`, `configure_gradient_clipping`, the batch transfers, …: Lightning's loop calls these."""
+"""`backward`, `optimizer_step`, `configure_gradient_clipping`, the batch transfers, …: called by Lightning's loop."""
 
 CALLBACK = defaults(pl.Callback)
 
 DATA = {name: function for name, function in MODULE.items() if hasattr(DataHooks, name)}
 
 STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
-"""Of which a training batch calls nothing but `training_step` and what `Strategy` has by default."""
+"""Strategies of which a training batch uses only `training_step` and the defaults of `Strategy`."""
 
 PRECISIONS = (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
-"""Of which a training batch calls nothing but the context of the forward pass, without a gradient scaler."""
+"""Precision plugins of which a training batch uses only the forward context, without a gradient scaler."""
 
 
 def overrides(thing: object, functions: Mapping[str, Any]) -> bool:
-    """Whether an object has another method, of its class or its own, in place of one of these functions."""
+    """Whether an object or its class overrides one of these functions."""
     return any(getattr(getattr(thing, name), "__func__", None) is not plain for name, plain in functions.items())
 
 
 class FastEpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, with its every promise, for 0.14 ms a batch instead of 0.55.
+    """Lightning's loop over the batches of an epoch, with the same behaviour, at 0.14 ms per batch instead of 0.55.
 
-    Lightning wraps each hook of each object in a profiler's context and a line of debugging, inspects the signature of
-    `training_step` and collects what was logged, in every batch, whether or not there is any of it. Here a batch calls
-    the hooks in Lightning's order with the same arguments and counters, and nothing else. Before each batch it decides
-    whether it can (`is_plain`); where not, the batch is Lightning's own `advance`. Validation, stops, signals and the
-    epoch's end are Lightning's in both cases: `on_advance_end` and `run` decide on them after each batch.
+    In every batch, Lightning enters a profiler context and writes a debug line per hook, inspects the signature of
+    `training_step` and collects logged values, needed or not. This loop only calls the hooks, in Lightning's order,
+    with the same arguments and counters. A batch that needs more (`is_plain`) runs Lightning's own `advance`. In both
+    cases Lightning handles validation, stops, signals and the epoch's end, in `on_advance_end` and `run`.
     """
 
     step_signature: tuple[Any, bool] = (None, False)
 
     def is_plain(self, data_fetcher: _DataFetcher) -> bool:
-        """Whether this batch needs nothing that only Lightning's own `advance` does: a restart in the middle of an
-        epoch, manual optimisation, `dataloader_iter`, accumulated, clipped or scaled gradients, a profiler, a strategy
-        or precision of another kind, or an overridden hook that `hook` does not call."""
+        """Whether this batch needs none of the features that only Lightning's own `advance` supports.
+
+        These are a restart within an epoch, manual optimisation, `dataloader_iter`, accumulated, clipped or scaled
+        gradients, a profiler, another strategy or precision, and overridden hooks that `hook` does not call.
+        """
         trainer, strategy = self.trainer, self.trainer.strategy
         model, precision = strategy.lightning_module, strategy.precision_plugin
         callbacks = trainer.callbacks if CALLBACK else []  # type: ignore[attr-defined]
@@ -127,8 +128,10 @@ class FastEpochLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """One batch. Raises StopIteration where the epoch ends before it: no batch is left, or the module's
-        `on_train_batch_start` returned -1."""
+        """Trains on one batch.
+
+        Raises StopIteration at the epoch's end: no batch is left, or the module's `on_train_batch_start` returned -1.
+        """
         if not self.is_plain(data_fetcher):
             super().advance(data_fetcher)
             return
@@ -159,7 +162,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         if ends_epoch:
             raise StopIteration
         self.hook("on_train_batch_end", outputs, batch, batch_idx)
-        if results:  # what `log` was called with, in this epoch or before
+        if results:  # values passed to `log`, in this epoch or earlier
             trainer._logger_connector.on_batch_end()
         else:
             results.batch = results.batch_size = None
@@ -168,7 +171,7 @@ class FastEpochLoop(_TrainingEpochLoop):
             trainer._logger_connector.update_train_step_metrics()
 
     def transferred(self, batch: Any) -> Any:
-        """A batch as a model of this precision on this device takes it."""
+        """The batch, converted for the precision and moved to the device."""
         strategy = self.trainer.strategy
         batch = strategy.precision_plugin.convert_input(batch)
         device = strategy.root_device
@@ -177,7 +180,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         return strategy.batch_to_device(batch, dataloader_idx=0)
 
     def hook(self, name: str, *arguments: Any) -> Any:
-        """Calls a hook of every callback, then of the module, whose answer it returns. `log` finds its name there."""
+        """Calls a hook of every callback, then of the module; returns the module's result. `log` reads its name."""
         trainer = self.trainer
         model = trainer.strategy.lightning_module
         assert model is not None
@@ -193,8 +196,10 @@ class FastEpochLoop(_TrainingEpochLoop):
         return answer
 
     def optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """An optimiser step on a batch by Lightning's closure: `training_step`, zeroed gradients, backward. Returns the
-        loss, detached, and what else `training_step` returned: the `outputs` of `on_train_batch_end`."""
+        """An optimiser step with Lightning's closure: `training_step`, zero gradients, backward.
+
+        Returns the `outputs` of `on_train_batch_end`: the detached loss and whatever else `training_step` returned.
+        """
         model, automatic = self.trainer.strategy.lightning_module, self.automatic_optimization
         assert model is not None
         optimizer = self.trainer.strategy.optimizers[0]
@@ -231,7 +236,7 @@ class FastEpochLoop(_TrainingEpochLoop):
         return {} if result.loss is None else result.asdict()
 
     def takes_batch_idx(self, model: pl.LightningModule) -> bool:
-        """Whether `training_step` takes the batch's number, beside the batch."""
+        """Whether `training_step` takes `batch_idx` as well."""
         step, answer = self.step_signature
         if step != model.training_step:
             step, answer = model.training_step, is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)
@@ -240,39 +245,41 @@ class FastEpochLoop(_TrainingEpochLoop):
 
 
 def use_fast_epoch_loop(trainer: pl.Trainer) -> None:
-    """Trains by `FastEpochLoop`. To be called before `fit`."""
+    """Makes the trainer use `FastEpochLoop`. Call before `fit`."""
     fit = trainer.fit_loop
     fit.epoch_loop = FastEpochLoop(trainer, fit.min_steps, fit.max_steps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Where training stands
+# Progress of training
 
 
 def is_last_batch(trainer: pl.Trainer) -> bool:
-    """Whether the present training batch is its epoch's last."""
+    """Whether the current training batch is the last of its epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def validation_follows(trainer: pl.Trainer) -> bool:
-    """Whether validation comes between the present training batch and the next."""
+    """Whether validation runs between the current training batch and the next."""
     fetcher = trainer.fit_loop._data_fetcher
     assert fetcher is not None
     return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 def log_epoch(trainer: pl.Trainer) -> None:
-    """Gives the loggers what was logged of a training epoch, now and not after the last `on_train_epoch_end`."""
+    """Sends a training epoch's logged values to the loggers now, not after the last `on_train_epoch_end`."""
     loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
     connector.on_epoch_end()
-    loop._batches_that_stepped -= 1  # the step that Lightning writes into an epoch's row
+    loop._batches_that_stepped -= 1  # the step that Lightning logs for an epoch
     connector.update_train_epoch_metrics()
     loop._batches_that_stepped += 1
 
 
 def count_manual_steps(checkpoint: dict[str, Any]) -> None:
-    """Makes the optimiser steps in a checkpoint those of automatic optimisation, where they were counted under manual
-    optimisation: Lightning counts the two apart, and `global_step` would start from 0."""
+    """Moves a checkpoint's step count from manual to automatic optimisation.
+
+    Lightning counts the two separately; otherwise `global_step` would start from 0.
+    """
     done, loops = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
     steps = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
     if steps["total"]["completed"] != done:
@@ -280,7 +287,7 @@ def count_manual_steps(checkpoint: dict[str, Any]) -> None:
 
 
 def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
-    """`module.trainer`, and None, not an error, where there is none."""
+    """`module.trainer`, or None if the module has none."""
     return module._trainer
 
 
@@ -289,8 +296,7 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
 
 
 def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
-    """The signals of which Lightning has set the handler: `stop` is SIGTERM, `requeue` SLURM's that a job runs out of
-    time."""
+    """The signals that Lightning handles: `stop` is SIGTERM, `requeue` is SLURM's warning before the time limit."""
     environment = trainer._accelerator_connector.cluster_environment
     signals = {"stop": signal.SIGTERM}
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
@@ -299,13 +305,13 @@ def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
 
 
 def before_each_batch(trainer: pl.Trainer, function: Callable[[], None]) -> None:
-    """Calls a function before each training batch where there are several processes, in all of them, in place of
-    Lightning's own exchange of SIGTERM."""
+    """With several processes, calls a function in each of them before each training batch, in place of Lightning's
+    SIGTERM check."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = function  # type: ignore[method-assign]
 
 
 def set_received_sigterm(trainer: pl.Trainer, received: bool) -> None:
-    """Sets `trainer.received_sigterm`, by which Lightning raises SIGTERMException after this batch or epoch."""
+    """Sets `trainer.received_sigterm`, so that Lightning raises SIGTERMException after this batch or epoch."""
     trainer._signal_connector.received_sigterm = received
 
 
@@ -314,26 +320,26 @@ def set_received_sigterm(trainer: pl.Trainer, received: bool) -> None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, but for last.ckpt, which is written by `write_last` and at no other time."""
+    """Lightning's ModelCheckpoint, except that only `write_last` writes last.ckpt."""
 
     def _save_last_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
-        """Nothing: Lightning writes it beside a new best alone."""
+        """Does nothing: Lightning would write last.ckpt only with a new best checkpoint."""
 
     def write_last(self, trainer: pl.Trainer) -> None:
-        """Writes last.ckpt of the present state, where `save_last` is set."""
+        """Writes last.ckpt for the current state if `save_last` is set."""
         if self.save_last:
             super()._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def is_saved(self, trainer: pl.Trainer) -> bool:
-        """Whether the last checkpoint that was written, best or last, is of the present global step."""
+        """Whether the most recent checkpoint, best or last, is of the current global step."""
         return self._last_global_step_saved == trainer.global_step
 
 
 def wandb_settings(logger: WandbLogger) -> dict[str, Any]:
-    """What Lightning is about to call `wandb.init` with."""
+    """The arguments that Lightning will pass to `wandb.init`."""
     return logger._wandb_init
 
 
 def begun_experiment(logger: WandbLogger) -> Any:
-    """The W&B run of a logger, and None where it was not begun; `logger.experiment` would begin it."""
+    """A logger's W&B run, or None if it has not started; `logger.experiment` would start it."""
     return logger._experiment

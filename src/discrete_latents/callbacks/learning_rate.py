@@ -8,15 +8,17 @@ from discrete_latents.models import LatentModel
 
 
 class LearningRate(pl.Callback):
-    """Sets the rate of `model.optimization` before every training step, a pure function of the global step, so that a
-    resumed run has the rate of an uninterrupted one, and a run resumed with more epochs that of the longer run.
+    """Sets the learning rate of `model.optimization` before every training step.
 
-    Belongs in front of the other callbacks, which then see the rate of the step that comes. A model with
-    `configure_optimizers` of its own keeps the rate that this sets up.
+    The rate is a pure function of the global step: a resumed run has the rate of an uninterrupted one, and a run
+    resumed with more epochs that of the longer run.
+
+    Place it before the other callbacks, so that they see the rate of the coming step. It does not change the rate of a
+    model that overrides `configure_optimizers`.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        # Asked earlier, Lightning would set up the batches before it has restored where a resumed run stood in them.
+        # Not earlier: this sets up the data loaders, which must wait until a resumed run's position is restored.
         self.total_steps = trainer.estimated_stepping_batches
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: LatentModel, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: heeded between two batches, by all processes together."""
+"""Stop signals, handled between batches by all processes together."""
 
 import os
 import signal
@@ -12,18 +12,20 @@ from discrete_latents.lightning_internals import before_each_batch, heeded_signa
 
 
 class StopSignals:
-    """SIGTERM, and SLURM's signal that a job runs out of time, after which the job is to be queued again.
+    """Handles SIGTERM and SLURM's warning before the time limit, after which the job is requeued.
 
-    asked: whether one came to this process. Lightning's own handlers talk to other processes, and save for SLURM, in
-    the middle of whatever is done, which hangs, or saves half a step.
+    asked: whether this process received one. Lightning's own handlers communicate with other processes, and save for
+    SLURM, in the middle of a step: they can hang or save half a step.
     """
 
     def __init__(self) -> None:
         self.asked = self.asked_for_requeue = False
 
     def take_over(self, trainer: pl.Trainer) -> None:
-        """Puts handlers in place of Lightning's, and not of somebody else's. Several processes then stop before the
-        same batch, whichever of them was asked."""
+        """Replaces Lightning's signal handlers, but no others.
+
+        Whichever process receives the signal, all of them stop before the same batch.
+        """
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
             signal.signal(number, handlers[name])
@@ -36,16 +38,16 @@ class StopSignals:
         self.asked = self.asked_for_requeue = True
 
     def asked_anywhere(self, trainer: pl.Trainer) -> bool:
-        """Whether any process was asked. All of them wait for each other here."""
+        """Whether any process received a signal. Synchronises all processes."""
         return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
 
     def stop_together(self, trainer: pl.Trainer) -> None:
-        """Raises SIGTERMException in every process where any was asked."""
+        """Raises SIGTERMException in every process if any received a signal."""
         if self.asked_anywhere(trainer):
             raise SIGTERMException
 
     def requeue(self, trainer: pl.Trainer) -> None:
-        """Has SLURM queue this job again, where it asked for the stop. To be called once the run is saved."""
+        """Requeues this job if SLURM asked for the stop. Call after the run is saved."""
         if self.asked_for_requeue and trainer.is_global_zero:
             array = os.environ.get("SLURM_ARRAY_JOB_ID")
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

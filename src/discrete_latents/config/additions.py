@@ -1,4 +1,4 @@
-"""Keys that a command line adds with `+`: nothing is added that nothing reads."""
+"""Checks of keys added with `+` on the command line: each must be used by something."""
 
 import inspect
 import re
@@ -15,12 +15,14 @@ from discrete_latents.config.saved import named_config
 from discrete_latents.errors import UserError, suggest
 
 FREE = ("callbacks.", "logger.", "search.space.", "hydra.", "hydra/")
-"""What may be added anywhere below: what is made of it, or Hydra, refuses what it does not know."""
+"""Prefixes that need no check: Hydra or the object built from them rejects unknown keys."""
 
 
 def check_additions(config: DictConfig, overrides: Sequence[str], groups: Iterable[str]) -> None:
-    """Raises UserError for a key that the command line adds and nothing reads: it is no argument of an object, and no
-    `${…}` of the configuration names it. groups: of which an option was chosen."""
+    """Raises UserError for an unused added key: no argument of an object, and in no `${…}` of the configuration.
+
+    groups: the groups with a chosen option.
+    """
     added = [key(override) for override in overrides if override.startswith("+") and "=" in override]
     if not added:
         return
@@ -38,7 +40,7 @@ def check_additions(config: DictConfig, overrides: Sequence[str], groups: Iterab
 
 
 def plain_settings() -> set[str]:
-    """The settings that are read as they are, and are no argument of an object."""
+    """The settings that are read directly and are not arguments of an object."""
     train, paths = (
         OmegaConf.to_container(OmegaConf.load(CONFIGS / name)) for name in ("train.yaml", "paths/default.yaml")
     )
@@ -46,7 +48,7 @@ def plain_settings() -> set[str]:
 
 
 def of_an_object(node: Any, name: str) -> bool:
-    """Whether a dotted name lies within the settings of an object, which refuses those that it has no use for."""
+    """Whether a dotted name is inside the settings of an object, which rejects unknown arguments."""
     for part in name.split("."):
         if not isinstance(node, dict):
             return False
@@ -70,14 +72,14 @@ def interpolated(node: Any) -> Iterable[str]:
 
 
 def missing_arguments(config_name: str, overrides: Sequence[str]) -> set[str]:
-    """Those settings of a command line that its configuration lacks, and that an object of it takes: what `+` adds."""
+    """The settings that the configuration lacks but one of its objects accepts, so that they need `+`."""
     given = {key(override) for override in overrides if "=" in override}
     config = named_config() or composed_with_options(config_name, group_options(), overrides)
     return {name for name in given if addable(name, config)}
 
 
 def addable(name: str, config: DictConfig) -> bool:
-    """Whether a setting that a configuration lacks is an argument of the object that it would belong to."""
+    """Whether a setting missing from a configuration is an argument of its parent object."""
     parent, _, argument = name.rpartition(".")
     try:
         node: Any = OmegaConf.select(config, parent) if parent else None
@@ -87,5 +89,5 @@ def addable(name: str, config: DictConfig) -> bool:
 
 
 def value_of(name: str, overrides: Iterable[str]) -> str:
-    """What a command line gives a setting, the last time it does."""
+    """The last value that the command line sets for a setting."""
     return [override.partition("=")[2] for override in overrides if key(override) == name][-1]

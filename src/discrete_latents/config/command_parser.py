@@ -1,4 +1,4 @@
-"""The command lines of the project other than train.py's and eval.py's: help and mistakes in one form."""
+"""The argument parser of all commands except train.py and eval.py: consistent help and errors."""
 
 import argparse
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from discrete_latents.errors import fail
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose `--help` shows `description` as written, then every option with its default.
+    """A parser whose `--help` shows `description` verbatim, then every option with its default.
 
-    description: what the command does in one line, then examples; usually the docstring of its module. A mistake is one
-    line on stderr and exit code 1.
+    description: one line on what the command does, then examples; usually the module's docstring. An error prints one
+    line on stderr and exits with code 1.
 
-    Build it, and parse, before importing anything large: `--help` has to answer at once.
+    Parse before importing anything large, so that `--help` answers at once.
     """
 
     def __init__(self, description: str | None) -> None:
-        # The examples say how a command is called, better than argparse's list of all its options.
+        # The examples show the usage better than argparse's list of all options.
         super().__init__(description=description, usage=argparse.SUPPRESS, formatter_class=HelpFormatter)
 
     def error(self, message: str) -> NoReturn:
@@ -26,9 +26,9 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """The description as written, and defaults where there are any."""
+    """Shows the description verbatim, and defaults where they exist."""
 
-    def _get_help_string(self, action: argparse.Action) -> str:  # as argparse's own ArgumentDefaultsHelpFormatter
+    def _get_help_string(self, action: argparse.Action) -> str:  # like argparse's ArgumentDefaultsHelpFormatter
         text, default = action.help or "", action.default
         if default is None or default is False or default in ("", [], argparse.SUPPRESS):
             return text
@@ -36,17 +36,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def whole_number(least: int = 1) -> Callable[[str], int]:
-    """The `type` of an argument that is a whole number of at least `least`."""
+    """The argparse `type` for a whole number of at least `least`."""
     return lambda text: checked(lambda: whole("it", int(text), least))
 
 
 def positive_number(text: str) -> float:
-    """The `type` of an argument that is a finite number greater than 0."""
+    """The argparse `type` for a finite number greater than 0."""
     return checked(lambda: positive("it", float(text)))
 
 
 def checked(read: Callable[[], Any]) -> Any:
-    """What is read. Raises argparse's error for a ValueError, with the reason."""
+    """The result of `read`. Converts a ValueError to argparse's error, with its message."""
     try:
         return read()
     except ValueError as error:

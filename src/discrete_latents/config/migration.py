@@ -1,6 +1,6 @@
-"""What earlier versions wrote otherwise: moved classes, renamed settings, and the layout of a saved configuration.
+"""Migration of configurations saved by earlier versions: moved classes, renamed settings and an older layout.
 
-Light to import: whoever reads old runs needs neither torch nor Lightning for it.
+Imports neither torch nor Lightning, so that reading old runs stays fast.
 """
 
 import inspect
@@ -16,20 +16,20 @@ MOVED = {
     "discrete_latents.networks.Linear": "discrete_latents.networks.LinearNetwork",
     "discrete_latents.sweep.Sweep": "discrete_latents.sweep.sweep.Sweep",
 }
-"""Each `_target_` that a saved configuration may name, and where its class is now."""
+"""Old `_target_` in saved configurations → current `_target_`."""
 
 RENAMED = {
     "model.hidden": "model.network.hidden",
     "model.decoder_hidden": "model.network.decoder_hidden",
 }
-"""Each setting that has another name, and that name."""
+"""Old setting name → current name."""
 
 SCHEDULES = {"start", "minimum", "rate", "period", "steps"}
-"""The settings of any temperature. A saved node could hold those of another schedule, which were not used."""
+"""The settings of all temperatures. A saved node could contain unused ones of another schedule."""
 
 
 def renamed(name: str) -> str:
-    """A setting or an override as this version names it.
+    """A setting or override under its current name.
 
     >>> renamed("model.hidden=[8]"), renamed("search.space.model.hidden"), renamed("latent.hidden=3")
     ('model.network.hidden=[8]', 'search.space.model.network.hidden', 'latent.hidden=3')
@@ -39,7 +39,7 @@ def renamed(name: str) -> str:
 
 
 def with_moved_targets(config: DictConfig) -> DictConfig:
-    """The configuration with every `_target_` where it is now; the same object where none has moved."""
+    """The configuration with current `_target_`s; the same object if none has moved."""
     before = OmegaConf.to_container(config, resolve=False)
     after = moved(before)
     return config if after == before else cast(DictConfig, OmegaConf.create(after))
@@ -55,10 +55,10 @@ def moved(node: Any) -> Any:
 
 
 def upgraded(config: DictConfig) -> DictConfig:
-    """A saved configuration as this version would have written it; the same object where it is so already.
+    """A saved configuration in the current layout; the same object if it is current already.
 
-    The former layout had the widths in `model.hidden` and `model.decoder_hidden`, a network by `_partial_`, and could
-    have settings of another schedule in `temperature`.
+    The old layout had the widths in `model.hidden` and `model.decoder_hidden` and a network with `_partial_`. Its
+    `temperature` could contain settings of another schedule.
     """
     config = with_moved_targets(config)
     settings: Any = OmegaConf.to_container(config, resolve=False)
@@ -68,7 +68,7 @@ def upgraded(config: DictConfig) -> DictConfig:
         return config
     widths = {name: model.pop(name) for name in ("hidden", "decoder_hidden") if name in model}
     del network["_partial_"]
-    if network.get("_target_") != "discrete_latents.networks.LinearNetwork":  # which never looked at them
+    if network.get("_target_") != "discrete_latents.networks.LinearNetwork":  # it ignored them
         model["network"] = widths | network
     temperature = settings.get("temperature")
     if isinstance(temperature, dict) and "_target_" in temperature:
@@ -80,7 +80,7 @@ def upgraded(config: DictConfig) -> DictConfig:
 
 
 def parameters(target: Any) -> set[str]:
-    """What a class takes, by its dotted name; all there may be where there is no such class, which making it says."""
+    """The parameters of the class with this dotted name; all schedule settings if it does not exist."""
     try:
         return set(inspect.signature(resolve_name(target)).parameters)
     except (ImportError, AttributeError, TypeError, ValueError):

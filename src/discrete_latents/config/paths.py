@@ -1,8 +1,8 @@
-"""Paths on the command line: which settings are paths, what folder a word names, and how Hydra is told.
+"""Paths on the command line: which settings are paths, which folder an override names, and how to quote it for Hydra.
 
-A folder may have any name, `logs/a=b,c (1)` included, and Hydra's grammar gives many characters a meaning. So the value
-of a setting that is a path is its text, as the shell gave it, unless it is quoted for Hydra as a whole; `${…}` in it is
-resolved, and `~` at its beginning is the home directory. What Hydra gets is quoted where its grammar needs that.
+A folder may have any name, such as `logs/a=b,c (1)`, but many characters have a meaning in Hydra's grammar. So a path
+is read literally, as the shell passed it, unless the whole value is quoted for Hydra. `${…}` is resolved, and a leading
+`~` is the home directory. The path is quoted for Hydra where its grammar needs that.
 """
 
 import os
@@ -20,27 +20,27 @@ from omegaconf.errors import OmegaConfBaseException
 from discrete_latents.config.overrides import multirun, quoted, unquoted
 
 READ = ("resume", "run", "sweep.resume", "evaluation.run")
-"""Folders that are there already."""
+"""Settings that name existing folders."""
 
 WRITTEN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "search.dir")
 
 NAMES = re.compile(
     r"paths\.\w+|(?:callbacks|logger|data|trainer)\.(?:.+\.)?(?:dirpath|folder|path|root|\w+_dir)", re.ASCII
 )
-"""Settings of the groups that are paths; those of a user's own options have to be named so."""
+"""Path settings of the groups. Path settings of a user's own options must match too."""
 
 CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def is_path(name: str) -> bool:
-    """Whether a setting, by its dotted name, is a path."""
+    """Whether the setting with this dotted name is a path."""
     return name in (*READ, *WRITTEN) or NAMES.fullmatch(name) is not None
 
 
 def quote_paths(words: Sequence[str]) -> list[str]:
-    """A command line for Hydra: its words, with every path quoted where Hydra's grammar needs that.
+    """The command line for Hydra, with paths quoted where its grammar needs that.
 
-    In a sweep, choices (`paths.data_dir=a,b`) stay choices, but for the folders that the sweep itself has.
+    In a sweep, choices (`paths.data_dir=a,b`) stay choices, except for the sweep's own folders.
     """
     found: list[str] = []
     rest = iter(words)
@@ -48,7 +48,7 @@ def quote_paths(words: Sequence[str]) -> list[str]:
         flag, equal, value = word.partition("=")
         if flag in CONFIG_DIR:
             value = value if equal else next(rest, None)
-            # Absolute, so that no folder looks like an option.
+            # Absolute, so that a folder cannot look like an option.
             found += [CONFIG_DIR[0]] if value is None else [CONFIG_DIR[0], os.path.abspath(os.path.expanduser(value))]
         else:
             found.append(quote_path(word, multirun(words)))
@@ -56,14 +56,14 @@ def quote_paths(words: Sequence[str]) -> list[str]:
 
 
 def quote_path(word: str, sweeping: bool = False) -> str:
-    """One word of a command line as Hydra takes it; those that set no path as they are."""
+    """One override, quoted for Hydra if it sets a path; others are unchanged."""
     key, equal, value = word.partition("=")
     name = key.lstrip("+")
     if not equal or not is_path(name) or value.lower() == "null":
         return word
     if sweeping and name.startswith(("paths.", "callbacks.", "logger.", "data.", "trainer.")) and is_choice(value):
         return word
-    if "LOCAL_RANK" in os.environ and re.fullmatch('".*"', value, re.DOTALL):  # Lightning's own, which escapes nothing
+    if "LOCAL_RANK" in os.environ and re.fullmatch('".*"', value, re.DOTALL):  # from Lightning, which does not escape
         return f"{key}={in_grammar(value[1:-1])}"
     text = folder(name, value)
     if name in READ and os.path.lexists(text):
@@ -72,7 +72,7 @@ def quote_path(word: str, sweeping: bool = False) -> str:
 
 
 def folder(name: str, value: str) -> str:
-    """The folder that the value of a setting names. Of those that are read, the reading that is there counts."""
+    """The folder that a value names. For a setting in `READ`, the interpretation that exists wins."""
     first, other = unquoted(value), hydra_value(value)
     readings = [expanded(first), first, value, *([other] if isinstance(other, str) else [])]
     there = [reading for reading in readings if reading and os.path.lexists(reading)]
@@ -80,23 +80,23 @@ def folder(name: str, value: str) -> str:
 
 
 def expanded(path: str) -> str:
-    """With the home directory for `~`, and under a name that neither Hydra nor a later reading takes for other."""
+    """Expands `~`, and makes the name unambiguous to OmegaConf."""
     path = os.path.expanduser(path)
-    return f"./{path}" if path == "???" else path  # which OmegaConf takes for a value that is missing
+    return f"./{path}" if path == "???" else path  # OmegaConf's missing value
 
 
 def verbatim(text: str) -> str:
-    """Text that OmegaConf leaves as it is, `${…}` included."""
+    """Text escaped so that OmegaConf leaves it unchanged, `${…}` included."""
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
 
 def in_grammar(text: str) -> str:
-    """A value that Hydra's grammar reads as this text: itself, where that is enough."""
+    """A value that Hydra's grammar reads as this text, quoted only if necessary."""
     return text if hydra_value(text) == text else quoted(text)
 
 
 def hydra_value(value: str) -> Any:
-    """What a value is for Hydra's grammar; None where it is nothing."""
+    """A value as parsed by Hydra's grammar; None if it does not parse."""
     try:
         return OverridesParser.create().parse_override(f"x={value}").value()
     except HydraException:
@@ -104,7 +104,7 @@ def hydra_value(value: str) -> Any:
 
 
 def is_choice(value: str) -> bool:
-    """Whether Hydra's grammar takes a value for several, one for each job of a sweep."""
+    """Whether Hydra's grammar reads a value as several, one per job of a sweep."""
     try:
         return OverridesParser.create().parse_override(f"x={value}").is_sweep_override()
     except HydraException:
@@ -112,7 +112,7 @@ def is_choice(value: str) -> bool:
 
 
 def path_argument(name: str) -> Path | None:
-    """The folder that `name=…` gives on this command line, whose paths are quoted; None for none, and for null."""
+    """The folder set by `name=…` on this command line, whose paths are already quoted; None if unset or null."""
     values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
     if not values or values[-1].lower() == "null":
         return None
@@ -120,12 +120,14 @@ def path_argument(name: str) -> Path | None:
 
 
 def set_from_start(config: DictConfig, start: str | os.PathLike[str]) -> None:
-    """Makes the paths of a configuration mean what they meant where the command was started, wherever the job runs
-    (`hydra.job.chdir`), with the home directory for `~`."""
+    """Resolves relative paths against the directory in which the command was started, and expands `~`.
+
+    The job may run elsewhere (`hydra.job.chdir`).
+    """
     for name in sorted(path_settings(config), key=lambda name: not name.startswith("paths.")):
         try:
             value = OmegaConf.select(config, name)
-        except OmegaConfBaseException:  # which is said where the setting is used
+        except OmegaConfBaseException:  # reported where the setting is used
             continue
         if not isinstance(value, str) or not value:
             continue
@@ -137,7 +139,7 @@ def set_from_start(config: DictConfig, start: str | os.PathLike[str]) -> None:
 
 
 def path_settings(config: DictConfig) -> list[str]:
-    """The dotted names of a configuration's settings that are paths."""
+    """The dotted names of a configuration's path settings."""
 
     def below(node: Any, prefix: str) -> list[str]:
         if isinstance(node, dict):

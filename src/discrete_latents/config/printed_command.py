@@ -1,4 +1,4 @@
-"""Commands as they are printed: quoted for Hydra, then for bash, so that they run as they are pasted."""
+"""Printed commands, quoted for Hydra and then for bash, so that they run when pasted."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from discrete_latents.config.paths import in_grammar
 
 
 def setting(name: str, path: str | os.PathLike[str]) -> str:
-    """`name=path`, as the command line takes it."""
+    """The override `name=path`, quoted for Hydra."""
     text = str(path)
     return f"{name}={in_grammar(f'./{text}' if text.startswith('~') else text)}"
 
 
 def command(*words: str) -> str:
-    """A command line for bash, on one line of plain characters, whatever the words are.
+    """A bash command on one line of printable characters, for any words.
 
     >>> print(command("python", "train.py", setting("resume", "logs/a=b"), setting("paths.data_dir", "data")))
     python train.py "resume='logs/a=b'" paths.data_dir=data
@@ -33,7 +33,7 @@ def shell_word(word: str) -> str:
 
 
 def bash_escape(byte: int) -> str:
-    """A byte within bash's $'…'."""
+    """A byte escaped for bash's $'…'."""
     character = chr(byte)
     if character in "'\\":
         return f"\\{character}"
@@ -41,7 +41,7 @@ def bash_escape(byte: int) -> str:
 
 
 def encodable(word: str) -> bool:
-    """Whether the terminal shows a word as it is."""
+    """Whether stdout can encode a word."""
     try:
         word.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The LightningDataModule of images in memory, from any source."""
+"""The LightningDataModule for images in memory, from any source."""
 
 import inspect
 import logging
@@ -21,27 +21,29 @@ log = logging.getLogger(__name__)
 
 
 class ImageData(pl.LightningDataModule):
-    """Images of a source, binarised, in memory on the model's device.
+    """Binarised images of a source, in memory on the model's device.
 
     Args:
-        name: what results.json calls the data.
+        name: the data's name in results.json.
         source: called without arguments, returns `Splits` of uint8 images and their labels, if any.
-        binarization: fixed, dynamic, threshold or grey. Validation and test images are binarised once in any mode.
-        batch_size: training images of a batch. eval_batch_size: validation and test images of a batch. The last batch
-            of a split holds what is left; a batch size above the size of the split makes one batch.
-        seed: of the order of the training images. reshuffled: a new order in every epoch.
-        labelled: semi-supervised training: how many training images keep their label, the same number of each class.
-            The labels of the others become -1, and a batch holds `labelled_batch_size` labelled images, which repeat
-            where there are fewer, before its `batch_size` unlabelled ones.
-        label_seed: which images keep their label.
-        augmentation: changes the labelled training images whenever they are read: uint8 images in, uint8 images of the
-            same shape out. The binarised modes draw their pixels from the result.
+        binarization: fixed, dynamic, threshold or grey. With dynamic, validation and test images are fixed.
+        batch_size: training images per batch. The last, or only, batch of a split may be smaller.
+        eval_batch_size: validation and test images per batch.
+        seed: of the order of the training images.
+        reshuffled: whether every epoch has a new order.
+        labelled: for semi-supervised training: the number of training images that keep their label, balanced over the
+            classes. The labels of the others become -1.
+        labelled_batch_size: labelled images in a semi-supervised batch, before its `batch_size` unlabelled ones. They
+            repeat if there are fewer.
+        label_seed: determines which images keep their label.
+        augmentation: applied to the labelled training images at every read; maps uint8 images to uint8 images of the
+            same shape, before binarisation.
 
-    Without labels, those of a split are -1 throughout. `classes` holds for each split the largest label plus one, 0
-    without labels.
+    A split without labels gets labels of -1. `classes` holds the largest label plus one for each split, or 0 without
+    labels.
 
-    Raises ValueError for a setting that cannot work; `setup` does for what the source returns (`check_splits`) and for
-    a number of labels that the classes do not share evenly, and logs `split_warnings`.
+    Raises ValueError for invalid settings. `setup` raises it for invalid splits (`check_splits`) and for a `labelled`
+    that the classes cannot share evenly, and logs `split_warnings`.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class ImageData(pl.LightningDataModule):
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = whole("label_seed", label_seed, least=0)
         self.augmentation = augmentation
-        self.test_split = "test"  # what testing reads; eval.py can test on "val"
+        self.test_split = "test"  # the split used for testing; eval.py can set "val"
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
         self.classes: dict[str, int] = {}
@@ -112,7 +114,7 @@ class ImageData(pl.LightningDataModule):
         self.pixels = pixels
 
     def kept_labels(self, labels: Tensor, count: int) -> Tensor:
-        """The training labels, all but `count` of them -1."""
+        """The training labels with all but `count` set to -1."""
         if not self.classes["train"]:
             raise ValueError(
                 f"labelled must be null where the train images have no labels, got {count} (of data=arrays, "
@@ -127,7 +129,7 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def description(self) -> dict[str, str]:
-        """Name and binarisation, as results.json records them."""
+        """Name and binarisation, as recorded in results.json."""
         return {"name": str(self.name), "binarization": self.binarization}
 
     @property
@@ -139,18 +141,18 @@ class ImageData(pl.LightningDataModule):
     def mean_image(self) -> Tensor:
         """The mean training image, (C, H, W), in (0, 1).
 
-        One black and one white image are added to the mean, so that no pixel's base rate is 0 or 1 (Laplace's rule).
+        The mean includes one extra black and one white image, so that no pixel's base rate is 0 or 1 (Laplace's rule).
         """
         pixels = self.pixels["train"]
-        # Part by part: the sum of bytes makes a copy eight times their size.
+        # In parts: summing bytes makes a copy of eight times their size.
         total = sum(part.sum(0, dtype=torch.int64) for part in pixels.split(1000)).float() / 255  # type: ignore[union-attr]
         return (total + 1) / (len(pixels) + 2)
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
         """This process's batches of a split, on the trainer's device.
 
-        shuffled: as for training: in random order, with the unlabelled images beside the labelled ones where `labelled`
-        is set, augmented, and drawn anew where binarisation is dynamic. Otherwise in the order of the split.
+        shuffled: for training: random order, labelled images first if `labelled` is set, augmentation and dynamic
+            binarisation. Otherwise the order of the split.
         """
         trainer = self.trainer
         device, rank, world = (
@@ -167,17 +169,17 @@ class ImageData(pl.LightningDataModule):
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
-        """The first images of a split and their labels, on the trainer's device, the same in all processes."""
+        """The first images of a split and their labels on the trainer's device, equal in all processes."""
         device = self.trainer.strategy.root_device if self.trainer else "cpu"
         return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """A batch whose labelled images are augmented."""
+        """A batch with its labelled images augmented."""
         count = self.labelled_batch_size
         return read(torch.cat([self.augmented(pixels[:count]), pixels[count:]]))
 
     def augmented(self, pixels: Tensor) -> Tensor:
-        """Augmented images. Raises ValueError unless they are uint8 in the shape of those given."""
+        """Augmented images. Raises ValueError unless they are uint8 and keep their shape."""
         assert self.augmentation is not None
         made = self.augmentation(pixels)
         if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != pixels.shape:
@@ -196,9 +198,9 @@ class ImageData(pl.LightningDataModule):
 
 
 def balanced(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` random images, the same number of each class that occurs, determined by the seed.
+    """Indices of `count` random images, the same number from each class that occurs, determined by the seed.
 
-    Raises ValueError where `count` is no multiple of the number of classes, or a class has too few images.
+    Raises ValueError if `count` is not a multiple of the number of classes, or a class has too few images.
     """
     classes, sizes = labels.unique(return_counts=True)
     share, rest = divmod(count, len(classes))

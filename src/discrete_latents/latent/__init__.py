@@ -1,8 +1,8 @@
-"""Estimators of the gradient through discrete latent variables. Pure PyTorch, usable alone:
+"""Gradient estimators for discrete latent variables, in pure PyTorch. Usable without the rest of the package:
 
 from discrete_latents.latent import GumbelSoftmax
 
-z = GumbelSoftmax(temperature=0.5)(logits)      # as torch.nn.functional.gumbel_softmax
+z = GumbelSoftmax(temperature=0.5)(logits)      # like torch.nn.functional.gumbel_softmax
 bound = GumbelSoftmax(temperature=0.5)(objective)
 """
 

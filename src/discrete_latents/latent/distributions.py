@@ -17,8 +17,8 @@ from discrete_latents.latent.noise import drawn_from, gumbel, uniform
 def gumbel_like(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
     """Standard Gumbel noise, −log(−log u), in the shape, precision and device of `logits`.
 
-    A class comes at its rate down to a probability of 1e-15: the noise reaches 36, that of float32 uniform numbers
-    16.6. Meant for float32 or float64: half precision cuts the tail (see `Sampler`, which casts).
+    Classes are sampled at the right rate down to a probability of 1e-15: the noise reaches 36, where float32 uniform
+    numbers would stop at 16.6. Use float32 or float64: half precision cuts the tail (`Sampler` casts).
     """
     with drawn_from(generator):
         return layout.classes_first(gumbel(layout.classes_first(logits).shape, logits.dtype, logits.device))
@@ -27,10 +27,10 @@ def gumbel_like(logits: Float[Tensor, "... K"], generator: torch.Generator | Non
 def sample_codes(
     logits: Float[Tensor, "*batch K"], *shape: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, "..."]:
-    """Exact class indices, `shape` draws of each latent, by inverting the cumulative distribution in float64.
+    """Exact class indices, `shape` draws per latent, by inverting the cumulative distribution in float64.
 
-    One uniform number a latent instead of K Gumbels: what evaluation with many samples spends its time on. A masked
-    class is never drawn. Raises ValueError where all classes of a latent are masked, on a CPU.
+    It needs one uniform number per latent instead of K Gumbels; drawing dominates evaluation with many samples. A
+    masked class is never drawn. On a CPU, raises ValueError if all classes of a latent are masked.
     """
     if not masks.none(logits):
         masks.refuse_impossible(logits)
@@ -39,10 +39,10 @@ def sample_codes(
 
 
 def draw_codes(logits: Float[Tensor, "*batch K"], shape: tuple[int, ...] = ()) -> Int[Tensor, "..."]:
-    """`sample_codes` of logits that are known to have a class."""
+    """`sample_codes` without checks: each latent must have an unmasked class."""
     if logits.dim() == 1:
         return draw_codes(logits.unsqueeze(0), shape).squeeze(-1)
-    if logits.device.type == "mps":  # which has no float64
+    if logits.device.type == "mps":  # no float64
         logits = logits.expand(*shape, *logits.shape)
         return layout.classes_first(logits + gumbel_like(logits)).argmax(-2)
     logits = layout.classes_first(logits.detach())
@@ -54,7 +54,7 @@ def draw_codes(logits: Float[Tensor, "*batch K"], shape: tuple[int, ...] = ()) -
 
 
 def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch J N"]) -> Int[Tensor, "*S N"]:
-    """How many of a latent's J ascending thresholds are below u, in the way that is fastest for as many."""
+    """The number of a latent's J ascending thresholds below u, by the fastest method for this J."""
     count = thresholds.shape[-2]
     if count >= 32:
         values = u.reshape(-1, *thresholds.shape[:-2], u.shape[-1]).movedim(0, -1)
@@ -68,7 +68,7 @@ def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch
 
 
 def sample(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
-    """Exact one-hot samples, one of each latent, in the precision of the logits, which must have a class."""
+    """Exact one-hot samples, one per latent, in the dtype of the logits. Each latent must have an unmasked class."""
     with drawn_from(generator):
         codes = draw_codes(logits)
     return layout.one_hot(codes, logits.shape[-1], logits.dtype)
@@ -80,11 +80,11 @@ def conditional_gumbels(
     *shape: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*_ K"]:
-    """log p + Gumbel noise given that its largest class is that of the one-hot z, `shape` draws, reparameterised.
+    """`shape` reparameterised draws of log p + Gumbel noise, conditioned on the argmax being the class of one-hot z.
 
-    With G standard Gumbels and b the class of z, it is G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for the
-    others (Maddison et al. 2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest has no
-    gradient. A masked class has −1e20.
+    With G standard Gumbels and b the class of z, a draw is G_b for class b and −log(exp(−G_k) / p_k + exp(−G_b)) for
+    the others (Maddison et al. 2014; Tucker et al. 2017, appendix; Grathwohl et al. 2018, appendix B). The largest
+    entry has no gradient. A masked class gets −1e20.
     """
     noise = gumbel_like(logits.expand(*shape, *logits.shape), generator)
     largest = (z * noise).sum(-1, keepdim=True)
@@ -93,7 +93,7 @@ def conditional_gumbels(
 
 
 def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "..."]:
-    """Σ_n log p(z_n) of one-hot z; −inf where a class of z is masked."""
+    """Σ_n log p(z_n) for one-hot z; −inf if a class of z is masked."""
     if masks.none(logits):
         return (z * layout.log_softmax(logits)).sum((-1, -2))
     total = (z * layout.log_softmax(masks.with_finite_logits(logits))).sum((-1, -2))
@@ -101,16 +101,15 @@ def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, 
 
 
 def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "*batch"]:
-    """Σ_n KL(q_n ‖ p_n) = Σ_n Σ_k q_nk (log q_nk − log p_nk), exact; 0 where q = p, log K for a one-hot q
-    under a uniform prior; +inf where the prior masks a class that q does not."""
+    """Σ_n KL(q_n ‖ p_n) = Σ_n Σ_k q_nk (log q_nk − log p_nk), exact.
+
+    It is 0 if q = p, log K for a one-hot q under a uniform prior, and +inf if the prior masks a class that q does not.
+    """
     log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
     kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
     if masks.visible(kl) and (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
         return kl  # no mask, or the same in both
-    log_q, log_p = (
-        layout.log_softmax(masks.with_finite_logits(logits)),
-        layout.log_softmax(masks.with_finite_logits(prior)),
-    )
+    log_q, log_p = (layout.log_softmax(masks.with_finite_logits(each)) for each in (logits, prior))
     q = log_q.exp()
     log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
     return (q * log_ratio.masked_fill(q == 0, 0.0)).sum((-1, -2))
@@ -131,11 +130,11 @@ def exp_concrete_log_prob(
 
         log κ(y) = log (K−1)! + (K−1) log τ + Σ_k (a_k − τ y_k) − K log Σ_k exp(a_k − τ y_k)
 
-    with a the logits. It stays finite at temperatures where the density of z itself overflows, since z
-    underflows to zero while y = log z does not. May be positive: it is a density. Where y masks classes, it is the
-    density of the other classes alone, K of them; −inf where the logits mask a class that y does not.
+    with a the logits. It stays finite at temperatures at which the density of z overflows: z underflows to zero,
+    y = log z does not. It is a density, so it may be positive. If y masks classes, K counts only the unmasked ones. It
+    is −inf if the logits mask a class that y does not.
     """
-    # A number stays one: made a tensor, it would have a GPU's host wait for the copy.
+    # A float stays a float: copying it to a GPU as a tensor would block the host.
     log = temperature.to(y.dtype).log() if isinstance(temperature, Tensor) else math.log(temperature)
     if masks.none(y):
         count = y.shape[-1]

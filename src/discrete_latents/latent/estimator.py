@@ -1,4 +1,4 @@
-"""The one idea: a model states its objective as a function of a sampler, an estimator interprets it.
+"""The central idea: a model writes its objective as a function of a sampler, and an estimator runs that objective.
 
     def objective(sample):
         z = sample(encoder(x), prior=prior_logits)      # (*S, B, N, K), one-hot or on the simplex
@@ -6,9 +6,8 @@
 
     bound = estimator(objective)                        # (B,), nats
 
-The *value* of `bound` is the lower bound on log p(x); its *gradient* is the estimator's, for logits, prior
-and networks alike. An estimator gets there by running the objective under samplers of its choice; a model
-never knows which.
+The *value* of `bound` is the lower bound on log p(x). Its *gradient*, for logits, prior and networks, is the
+estimator's. The estimator chooses the samplers that it passes to the objective; the model does not know which.
 """
 
 from collections.abc import Callable
@@ -26,32 +25,32 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class NotDefined(ValueError):
-    """The estimator is not defined for these latents, or cannot be computed for so many."""
+    """The estimator is not defined for these latents, or there are too many of them to compute it."""
 
 
 class Estimator(nn.Module):
-    """Called with an objective, gives its lower bound with this estimator's gradient.
+    """Maps an objective to its lower bound, with this estimator's gradient.
 
-    Subclasses define `draw`; those that need more than one run, or a surrogate, define `forward`.
+    Subclasses define `draw`. Those that run the objective several times or add a surrogate loss define `forward`.
 
-    samples: m, the number of samples of the multi-sample bound log (1/m) Σ w that training maximises
-        (Burda et al. 2016). Raises ValueError unless it is a whole number of at least 1.
+    samples: m, the number of samples in the training bound log (1/m) Σ w (Burda et al. 2016). Raises ValueError unless
+        it is a whole number of at least 1.
     """
 
     relaxed: ClassVar[bool] = False
-    """Whether the objective sees soft samples, so that the value is a relaxed bound."""
+    """Whether the objective gets soft samples, so that the value is a relaxed bound."""
 
     unbiased: ClassVar[bool] = False
-    """Whether the gradient's expectation is the gradient of the bound's."""
+    """Whether the expected gradient is the gradient of the expected bound."""
 
     bernoulli: ClassVar[bool] = False
     """Whether the estimator is only defined for K = 2."""
 
     differentiates: ClassVar[bool] = False
-    """Whether it takes gradients within a step, which torch.compile cannot follow."""
+    """Whether it calls autograd inside a step, which torch.compile cannot trace."""
 
     replaces_buffers = False
-    """Whether a step puts new tensors where its buffers were, so that a GPU cannot record it and replay it in place."""
+    """Whether a step replaces its buffers by new tensors, which rules out CUDA graphs."""
 
     temperature: Temperature | None
 
@@ -61,14 +60,14 @@ class Estimator(nn.Module):
         self.samples = whole("samples", samples)
 
     def __call__(self, objective: Any, *, generator: torch.Generator | None = None) -> Tensor:
-        """The bound of an objective, (B,) nats, with the random numbers of `generator`; None: of torch's global one."""
+        """The bound of an objective, (B,) nats. generator: source of random numbers; None: torch's global generator."""
         if generator is None:
             return super().__call__(objective)
         with drawn_from(generator):
             return super().__call__(objective)
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
-        """Draws at one `sample` call: z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
+        """Handles one `sample` call: returns z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
         raise NotImplementedError
 
     def forward(self, objective: Callable[[Sampler], Tensor]) -> Float[Tensor, " B"]:

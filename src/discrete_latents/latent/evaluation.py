@@ -1,4 +1,4 @@
-"""Evaluation: hard samples only, whatever estimator trained the model."""
+"""Evaluation with hard samples, independent of the estimator used in training."""
 
 import math
 
@@ -14,10 +14,10 @@ from discrete_latents.latent.sampler import Sampler, log_weights
 
 
 class HardSampler(Sampler):
-    """Draws exact one-hot samples, without gradients through them, and remembers them.
+    """Draws exact one-hot samples without gradients and records them.
 
-    `codes` holds the class indices of each `sample` call, (*S, B, N). `kl` adds up the analytic KL, or, with
-    `sampled`, log q(z) − log p(z) of the draws, which a multi-sample bound needs.
+    `codes` holds the class indices of each `sample` call, (*S, B, N). `kl` sums the analytic KL or, if `sampled`,
+    log q(z) − log p(z) of the draws, which a multi-sample bound needs.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class HardSampler(Sampler):
         self.codes: list[Int[Tensor, "*S B N"]] = []
 
     def leading(self) -> tuple[int, ...]:
-        # A sampler of no bound may be a new one for each layer, whose logits then have its samples already.
+        # Outside a bound, each layer may use a new sampler, whose logits already have sample dimensions.
         return super().leading() if self.sampled else self.shape
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
@@ -46,10 +46,11 @@ class HardSampler(Sampler):
 
 
 class HardBound(Estimator):
-    """The m-sample bound log (1/m) Σ p(x, z_i) / q(z_i | x) with hard samples: m = 1 gives minus the nelbo, a
-    large m approaches log p(x) from below (Burda et al. 2016, equation 8). A value only, it has no gradient.
+    """The m-sample bound log (1/m) Σ p(x, z_i) / q(z_i | x) with hard samples. It has no gradient.
 
-    samples: m. chunk: how many samples are run at once, which bounds memory and does not change the value.
+    m = 1 gives minus the nelbo; a large m approaches log p(x) from below (Burda et al. 2016, equation 8).
+
+    samples: m. chunk: samples run at once; it bounds memory and does not change the value.
     """
 
     def __init__(self, samples: int = 1000, chunk: int = 10) -> None:
@@ -62,7 +63,7 @@ class HardBound(Estimator):
         for index, start in enumerate(range(0, self.samples, self.chunk)):
             sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
             weights = log_weights(objective, sampler)
-            # One block: small tensors kept between the large ones of a chunk leave holes that the next does not fit.
+            # Preallocated: small tensors between a chunk's large ones would fragment memory.
             if sums is None:
                 sums = weights.new_empty(math.ceil(self.samples / self.chunk), weights.shape[-1])
             sums[index] = torch.logsumexp(weights, 0)

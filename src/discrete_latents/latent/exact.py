@@ -1,4 +1,4 @@
-"""Exact expectations, by enumeration."""
+"""Exact expectations by enumeration."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,12 @@ from discrete_latents.latent.sampler import Sampler, log_weights
 
 
 class Exact(Estimator):
-    """The bound itself, Σ_z q(z) log p(x | z) − KL, and its exact gradient: no sampling, no bias, no
-    variance, at the price of one run over all joint configurations of the latents (marginalisation).
+    """The bound Σ_z q(z) log p(x | z) − KL and its gradient, both exact: no sampling, no bias, no variance.
 
-    max_configurations: the most joint configurations, ΠK^N over the `sample` calls, that are enumerated.
-        Raises NotDefined for more, before any memory is taken.
+    It runs the objective once over all joint configurations of the latents (marginalisation).
+
+    max_configurations: limit on the joint configurations, ΠK^N over the `sample` calls. Raises NotDefined above it,
+        before allocating memory.
     """
 
     def __init__(self, max_configurations: int = 4096) -> None:
@@ -30,13 +31,13 @@ class Exact(Estimator):
         sampler = Configurations(self.configurations)
         bound = log_weights(objective, sampler)
         probability = sum(sampler.log_q, torch.zeros(())).exp()
-        # What an objective says of a masked class has no meaning and may be NaN.
+        # The objective's value for a masked class is meaningless and may be NaN.
         return (probability * bound.masked_fill(probability == 0, 0.0)).flatten(0, -2).sum(0)
 
     def configurations(
         self, num_latents: int, num_classes: int, before: int = 1, device: torch.device | None = None
     ) -> Tensor:
-        """All K^N joint class indices of N latents, (K^N, N), where `before` stand already."""
+        """All K^N joint class indices of N latents, (K^N, N). before: configurations of the earlier calls."""
         count = before * num_classes**num_latents
         if count > self.max_configurations:
             raise NotDefined(
@@ -50,10 +51,11 @@ class Exact(Estimator):
 
 
 class Configurations(Sampler):
-    """Gives each call all joint configurations of its latents as a new first dimension, (C, …, B, N, K). What was drawn
-    before broadcasts over it, whether or not these logits depend on it.
+    """Returns all joint configurations of a call's latents along a new first dimension, (C, …, B, N, K).
 
-    enumerate: the class indices, (C, N), of N latents of K classes, given how many configurations stand already.
+    Earlier draws broadcast over it, whether or not the logits depend on them.
+
+    enumerate: returns the class indices, (C, N), of N latents of K classes, given the number of earlier configurations.
     """
 
     def __init__(self, enumerate: Callable[..., Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Draws of an estimator's gradient for the logits, and what they are like."""
+"""Draws of an estimator's gradient for the logits, and their statistics: bias, variance, signal-to-noise."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from discrete_latents.latent.sampler import AnyShape
 
 @dataclass
 class Draws:
-    """bounds: (R, B), nats. gradients: (R, B, N, K), of each image's bound for its logits of the first layer."""
+    """R draws. bounds: (R, B), nats. gradients: (R, B, N, K), of each bound for the image's first-layer logits."""
 
     bounds: Float[Tensor, "R B"]
     gradients: Float[Tensor, "R B N K"]
@@ -27,33 +27,36 @@ class Draws:
         return self.gradients.mean(0)
 
     def variance(self) -> Tensor:
-        """E‖g − E g‖² of an image's gradient, the mean over images, ()."""
+        """E‖g − E g‖² of an image's gradient, averaged over images, ()."""
         return self.gradients.var(0).sum((-1, -2)).mean()
 
     def signal_to_noise(self) -> Tensor:
-        """√(‖E g‖² / E‖g − E g‖²), each a mean over images, (). The square of the mean of R draws is larger than that
-        of the mean by a share 1/R of the variance, which is taken off."""
+        """√(‖E g‖² / E‖g − E g‖²), each averaged over images, ().
+
+        The squared mean of R draws overestimates ‖E g‖² by variance / R, which is subtracted.
+        """
         variance = self.variance()
         signal = self.mean().square().sum((-1, -2)).mean() - variance / len(self.gradients)
         return (signal.clamp(min=0) / variance).sqrt()
 
     def bias(self, exact: Float[Tensor, "B N K"]) -> Tensor:
-        """‖E g − g*‖ / ‖g*‖ over all images, (), g* the exact gradient. Also of an unbiased estimator the mean of R
-        draws is off by about `floor`."""
+        """‖E g − g*‖ / ‖g*‖ over all images, (), with g* the exact gradient.
+
+        With R draws, an unbiased estimator has about `floor`.
+        """
         return (self.mean() - exact).norm() / exact.norm()
 
     def floor(self, exact: Float[Tensor, "B N K"]) -> Tensor:
-        """√(E‖g − E g‖² / R) / ‖g*‖, (): what the noise of R draws alone adds, in square, to the bias."""
+        """√(E‖g − E g‖² / R) / ‖g*‖, (): its square is what the noise of R draws adds to the squared bias."""
         return (self.variance() * len(exact) / len(self.gradients)).sqrt() / exact.norm()
 
     def cosine(self, exact: Float[Tensor, "B N K"]) -> Tensor:
-        """The cosine between a draw and the exact gradient, the mean over draws and images, (); 0 for a draw of 0."""
+        """The cosine between a draw and the exact gradient, averaged over draws and images, (); 0 for a zero draw."""
         return F.cosine_similarity(self.gradients.flatten(-2), exact.flatten(-2), dim=-1).mean()
 
 
 def draw_gradients(estimator: Estimator, objective: Objective, repeats: int) -> Draws:
-    """`repeats` draws. What the objective computes before it samples, such as the encoder, is run once, beforehand; its
-    gradient is not needed."""
+    """`repeats` draws. Work outside the objective, such as the encoder, is not repeated and needs no gradient."""
     draws = [draw_gradient(estimator, objective) for _ in range(repeats)]
     bounds, gradients = (torch.stack(values) for values in zip(*draws, strict=True))
     return Draws(bounds, gradients)
@@ -61,7 +64,7 @@ def draw_gradients(estimator: Estimator, objective: Objective, repeats: int) -> 
 
 @torch.enable_grad()
 def draw_gradient(estimator: Estimator, objective: Objective) -> tuple[Tensor, Tensor]:
-    """One draw of the bound, (B,), and of its gradient for the logits of the first layer, (B, N, K)."""
+    """One draw of the bound, (B,), and of its gradient for the first layer's logits, (B, N, K)."""
     first: list[Tensor] = []
 
     def traced(sample: Callable[..., Tensor]) -> Tensor:
@@ -72,14 +75,16 @@ def draw_gradient(estimator: Estimator, objective: Objective) -> tuple[Tensor, T
 
 
 def exact_gradient(objective: Objective, samples: int = 1, max_configurations: int = 4096) -> Float[Tensor, "B N K"]:
-    """The gradient of the exact bound, or, with m samples, of the exact m-sample bound, whose configurations are those
-    of all samples together. Raises ValueError for more than `max_configurations`."""
+    """The gradient of the exact bound, or of the exact m-sample bound, which enumerates all samples jointly.
+
+    Raises ValueError for more than `max_configurations`.
+    """
     bound = objective if samples == 1 else multi_sample(objective, samples)
     return draw_gradient(Exact(max_configurations), bound)[1]
 
 
 def multi_sample(objective: Objective, samples: int) -> Objective:
-    """log (1/m) Σ w, the bound of m samples, as an objective that draws m times and leaves no KL."""
+    """The m-sample bound log (1/m) Σ w as an objective that samples m times and includes the KL itself."""
 
     def bound(sample: Callable[..., Tensor]) -> Tensor:
         def draw(logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
@@ -96,7 +101,7 @@ def multi_sample(objective: Objective, samples: int) -> Objective:
 
 
 class Traced:
-    """A sampler that notes the logits it is given."""
+    """A sampler that records the logits it is given."""
 
     def __init__(self, sample: Any, seen: list[Tensor]) -> None:
         self.sample = sample

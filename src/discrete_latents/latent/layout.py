@@ -1,9 +1,9 @@
-"""How latents lie in memory: shape (…, N, K), classes outermost.
+"""Memory layout of latents: shape (…, N, K), classes outermost.
 
-A softmax over a short last dimension is by far the slowest part of a latent layer on a CPU; over an outer
-dimension it vectorises. So the K classes of N latents are stored as (…, K, N) and *shown* as (…, N, K), a
-transposed view: users index classes last, kernels run over contiguous memory. Every function here takes
-any strides and is fast on that layout.
+On a CPU, a softmax over a short last dimension is by far the slowest part of a latent layer; over an outer dimension
+it vectorises. So the K classes of N latents are stored as (…, K, N) and *shown* as a transposed view, (…, N, K): users
+index classes last, kernels run over contiguous memory. Every function here accepts any strides and is fast on that
+layout.
 """
 
 import math
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 def width(num_latents: int, num_classes: int) -> int:
-    """Features that stand for N latents of K classes: N·K, or N when K = 2, a Bernoulli unit being one."""
+    """The number of features for N latents of K classes: N·K, or N if K = 2, one per Bernoulli unit."""
     return num_latents if num_classes == 2 else num_latents * num_classes
 
 
 def to_logits(features: Float[Tensor, "*batch F"], num_classes: int) -> Float[Tensor, "*batch N K"]:
-    """The logits of N latents from a network's last layer of `width(N, K)` features.
+    """The logits of N latents from a network's `width(N, K)` output features.
 
-    With K = 2 a feature is the log-odds of class 1 against class 0.
+    With K = 2, a feature is the log-odds of class 1 against class 0.
     """
     if num_classes == 2:
         return torch.stack([torch.zeros_like(features), features], -2).transpose(-1, -2)
@@ -29,9 +29,9 @@ def to_logits(features: Float[Tensor, "*batch F"], num_classes: int) -> Float[Te
 
 
 def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
-    """What a network reads of latents, the inverse of `to_logits` in layout: `width(N, K)` units.
+    """Latents as a network's `width(N, K)` input units; in layout, the inverse of `to_logits`.
 
-    With K = 2 a latent is one unit, -1 for class 0 and +1 for class 1 (Maddison et al. 2017, section 5).
+    With K = 2, a latent is one unit, -1 for class 0 and +1 for class 1 (Maddison et al. 2017, section 5).
     """
     if z.shape[-1] == 2:
         return z[..., 1] - z[..., 0]
@@ -39,7 +39,7 @@ def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
 
 
 def classes_first(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
-    """(…, N, K) shown as (…, K, N); a vector of K classes is returned as it is. Its own inverse."""
+    """A view of (…, N, K) as (…, K, N); a vector of K classes is returned unchanged. Its own inverse."""
     return x.transpose(-1, -2) if x.dim() > 1 else x
 
 
@@ -59,7 +59,7 @@ def log_softmax(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
 
 
 def logsumexp(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
-    """Log-sum-exp over the classes, which are dropped."""
+    """Log-sum-exp over the classes; their dimension is dropped."""
     return torch.logsumexp(classes_first(x), class_dim(x))
 
 

@@ -1,7 +1,7 @@
-"""Classes that are masked out: logits of −inf, or of the lowest number of their precision.
+"""Masked classes: logits of −inf, or of the lowest number of their dtype.
 
-Inside the latent layer a masked class has the logit −1e20, whose exponential is 0 at any temperature while its products
-with 0 are 0, where −inf gives NaN.
+Inside the latent layer a masked class has the logit −1e20. Its exponential is 0 at any temperature, and its product
+with 0 is 0, where that of −inf is NaN.
 """
 
 import torch
@@ -12,14 +12,14 @@ LOGIT = -1e20
 """The logit of a masked class."""
 
 LOWEST = -1e15
-"""A logit or log-probability below it is that of a masked class."""
+"""A logit or log-probability below this belongs to a masked class."""
 
 
 def with_finite_logits(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """The logits, in float32 at least, with `LOGIT` for masked classes, which then pass no gradient.
+    """The logits in at least float32, with `LOGIT` for masked classes, which get no gradient.
 
-    Raises ValueError where all classes of a latent are masked, if that can be seen without waiting: on a CPU, outside
-    torch.compile and vmap. Elsewhere that latent's logits are NaN.
+    If all classes of a latent are masked, raises ValueError where checking needs no synchronisation (on a CPU, outside
+    torch.compile and vmap) and sets that latent's logits to NaN elsewhere.
     """
     logits = float32_logits(logits)
     if none(logits):
@@ -31,7 +31,7 @@ def with_finite_logits(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]
 
 
 def float32_logits(x: Tensor) -> Tensor:
-    """Half precisions in float32, with `LOGIT` for float16's lowest number."""
+    """Half precision converted to float32, with `LOGIT` for float16's lowest number."""
     if x.dtype == torch.float16:
         return x.float().masked_fill(x <= torch.finfo(x.dtype).min, LOGIT)
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -43,7 +43,7 @@ def allowed(logits: Float[Tensor, "... K"]) -> Bool[Tensor, "... K"]:
 
 
 def none(logits: Float[Tensor, "... K"]) -> bool:
-    """Whether no class is masked, as far as it can be seen without waiting: what logits without masks pay for them."""
+    """Whether no class is masked; False if that cannot be checked without synchronising. Fast path for plain logits."""
     if not visible(logits):
         return False
     total = seen(logits.detach().sum())
@@ -51,12 +51,12 @@ def none(logits: Float[Tensor, "... K"]) -> bool:
 
 
 def visible(x: Tensor) -> bool:
-    """Whether values can be looked at without waiting for a device and without breaking a graph."""
+    """Whether values can be read without synchronising a device or breaking a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def seen(value: Tensor) -> float | None:
-    """The value of a number in a CPU's memory; None where vmap or a tensor without data hides it."""
+    """The value of a CPU scalar; None under vmap or for a tensor without data."""
     try:
         return float(value.detach().numpy())
     except RuntimeError:
@@ -64,7 +64,7 @@ def seen(value: Tensor) -> float | None:
 
 
 def refuse_impossible(logits: Float[Tensor, "... K"]) -> None:
-    """Raises ValueError where all classes of a latent are masked, if that can be seen without waiting."""
+    """Raises ValueError if all classes of a latent are masked and that can be checked without synchronising."""
     if visible(logits) and seen((~allowed(logits).any(-1)).any()):
         raise ValueError(
             f"all {logits.shape[-1]} classes of a latent are masked; each latent needs at least one that is not"

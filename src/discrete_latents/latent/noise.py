@@ -1,7 +1,7 @@
-"""Uniform numbers and Gumbel noise that are right in their tails, and the generator that they come from.
+"""Uniform numbers and Gumbel noise with accurate tails, and the generator they use.
 
-`torch.rand` in float32 knows the numbers k·2⁻²⁴: Gumbel noise from it ends at 16.6, so that a class of probability 1e-8
-comes at 0.015 of its rate. Everything here starts from 53 bits.
+`torch.rand` in float32 returns multiples of 2⁻²⁴. Gumbel noise from it ends at 16.6, and a class of probability 1e-8 is
+sampled at 0.015 of its rate. Everything here starts from 53 bits.
 """
 
 import math
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 SMALLEST = torch.finfo(torch.float32).tiny
-"""What a uniform number of 0 becomes, once in 2⁵³ draws."""
+"""Replaces a uniform number of 0, once in 2⁵³ draws."""
 
 CURRENT: ContextVar[torch.Generator | None] = ContextVar("generator", default=None)
 
 
 def drawn_from(generator: torch.Generator | None) -> AbstractContextManager[None]:
-    """Draws everything inside from `generator`; None leaves the generator as it is."""
+    """A context that draws from `generator`; None keeps the current generator."""
     return nullcontext() if generator is None else use(generator)
 
 
@@ -36,27 +36,26 @@ def use(generator: torch.Generator) -> Iterator[None]:
 
 
 def current() -> torch.Generator | None:
-    """The generator of the innermost `drawn_from`; None is torch's global one."""
+    """The generator of the innermost `drawn_from`; None: torch's global generator."""
     return None if torch.compiler.is_compiling() else CURRENT.get()
 
 
 def source() -> dict[str, Any]:
-    """The argument `generator` of torch's functions."""
+    """Keyword arguments that pass the current generator to torch's functions."""
     generator = current()
     return {} if generator is None else {"generator": generator}
 
 
 def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Uniform numbers strictly between 0 and 1, in float64, with 52 bits. A device without float64 gives float32,
-    with as many bits near 0 alone.
+    """Uniform numbers strictly between 0 and 1, in float64, with 52 bits. On a device without float64 they are
+    float32, with this precision only near 0.
 
-    On a CPU the numbers of one call share their bits below 2⁻³² wherever their last two indices are the same. Each
-    number is exactly uniform, and two are independent up to 2⁻³². This saves half of the random bits, which take most
-    of the time.
+    On a CPU, numbers of one call with the same last two indices share their bits below 2⁻³². Each number is exactly
+    uniform, and any two are independent up to 2⁻³². This halves the random bits, which take most of the time.
     """
     if device.type == "mps" or torch.compiler.is_compiling():
         coarse, fine = torch.rand((2, *shape), device=device, **source()).unbind()
-        coarse = (coarse * 2.0**24).floor()  # compiled, uniform numbers have 31 bits, in float64 too
+        coarse = (coarse * 2.0**24).floor()  # compiled uniform numbers have 31 bits, even in float64
         if device.type != "mps":
             coarse, fine = coarse.double(), fine.double()
         return (coarse * 2.0**-24 + fine * 2.0**-24).clamp(min=SMALLEST)
@@ -69,8 +68,10 @@ def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
 
 
 def random_halves(shape: Sequence[int]) -> Tensor | None:
-    """Integers of 32 random bits, half as expensive as a float32 uniform number; None where vmap asks for different
-    ones, which torch has only for its own distributions."""
+    """Integers of 32 random bits, at half the cost of a float32 uniform number.
+
+    None under vmap with different randomness, which torch supports only for its own distributions.
+    """
     *leading, last = shape
     words = torch.empty(*leading, (last + 1) // 2, dtype=torch.int64)
     try:
@@ -82,11 +83,11 @@ def random_halves(shape: Sequence[int]) -> Tensor | None:
 
 
 def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Standard Gumbel noise, −log(−log u). In float32 it is at least −2.8, cut in one draw of 2⁻²⁴."""
+    """Standard Gumbel noise, −log(−log u). In float32 it is clamped at −2.8, once in 2²⁴ draws."""
     halves = random_halves(shape) if dtype == torch.float32 and can_share(shape, device) else None
     if halves is not None:
-        # As few passes as can be, all in float32: i + ½ of the 2³¹ cells i, moved within its cell. log1p keeps all bits
-        # of small numbers, which make large noise.
+        # Few passes, all in float32: the midpoint i + ½ of one of 2³¹ cells, shifted within the cell. log1p keeps all
+        # bits of small numbers, which give large noise.
         low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31))
         v = torch.sub(low, halves.float().add_(0.5).abs_(), alpha=2.0**-31)
         log_u = v.clamp_(min=2.0**-24 - 1, max=-(2.0**-60)).log1p_()
@@ -98,5 +99,5 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
 
 
 def can_share(shape: Sequence[int], device: torch.device) -> bool:
-    """Whether the last bits are common to the first dimensions, as `uniform` says."""
+    """Whether the low bits are shared over the first dimensions, as described in `uniform`."""
     return device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(shape[:-2]) > 1

@@ -1,4 +1,4 @@
-"""The sampler: what a model's objective calls to draw its latents."""
+"""The sampler: an objective calls it to draw latents."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,16 @@ from discrete_latents.latent import masks
 from discrete_latents.latent.noise import current, drawn_from
 
 Draw = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
-"""`draw(logits, prior, shape)` of a `Sampler`."""
+"""The type of a `Sampler`'s `draw(logits, prior, shape)`."""
 
 
 class Sampler:
-    """What an objective calls to draw latents: `z = sample(logits, prior)`.
+    """Draws an objective's latents, `z = sample(logits, prior)`, and sums their KL terms in `kl`, (*S, B) nats.
 
-    `draw(logits, prior, shape)` does the drawing: it returns z and its KL term, with `shape`
-    the sample dimensions to put in front where the logits have none yet, that is, where they do not depend on an
-    earlier draw. The sampler adds up the KL terms of all calls in `kl`, (*S, B) nats.
-
-    shape: *S. generator: where random numbers come from; None: where the caller's `estimator(…, generator=…)` says, and
-        else torch's global generator.
+    draw: `draw(logits, prior, shape)` returns z and its KL term. Its `shape` is the sample dimensions to prepend: () if
+        the logits already have them because they depend on an earlier draw.
+    shape: *S.
+    generator: source of random numbers. None: that of `estimator(…, generator=…)`, else torch's global generator.
     """
 
     def __init__(
@@ -34,8 +32,10 @@ class Sampler:
         self.drawn = False
 
     def normal(self, mean: Float[Tensor, "*_ D"], log_scale: Float[Tensor, "*_ D"]) -> Tensor:
-        """Draws D Gaussian latents beside the discrete ones, (*S, B, D), reparameterised, and accounts for
-        their KL from N(0, I): in closed form, or, where several samples share a bound, of the draw."""
+        """Draws D reparameterised Gaussian latents, (*S, B, D), and adds their KL from N(0, I).
+
+        The KL is in closed form for one sample, and that of the draw for a multi-sample bound.
+        """
         with torch.autocast(mean.device.type, enabled=False), drawn_from(self.generator):
             dtype, mean, log_scale = mean.dtype, at_least_float32(mean), at_least_float32(log_scale)
             noise = self.standard_normal(mean)
@@ -49,7 +49,7 @@ class Sampler:
         return z.to(dtype)
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
-        # Subclasses override it: one that held its own method as `drawn_by` would keep its tensors until gc comes by.
+        # Subclasses override this: storing a bound method as `drawn_by` would keep tensors alive until gc runs.
         assert self.drawn_by is not None
         return self.drawn_by(logits, prior, shape)
 
@@ -59,18 +59,17 @@ class Sampler:
         return torch.randn(shape, dtype=mean.dtype, device=mean.device, generator=current())
 
     def leading(self) -> tuple[int, ...]:
-        """The dimensions before (B, N, K) that logits which depend on an earlier draw have."""
+        """The dimensions before (B, N, K) in logits that depend on an earlier draw."""
         return self.shape if self.drawn else ()
 
     def check(self, logits: Tensor, prior: Tensor | None) -> None:
-        """Raises ValueError for logits neither (B, N, K) nor (*S, B, N, K), and for a prior of other latents or
-        classes."""
+        """Raises ValueError unless logits are (B, N, K) or (*S, B, N, K) and the prior fits them."""
         check_prior(logits, prior)
         if logits.dim() == 3:
             return
         leading = self.leading()
         given = logits.shape[:-3]
-        # An estimator that enumerates lets configurations broadcast.
+        # Configurations of an enumerating estimator may broadcast.
         fits = len(given) <= len(leading) and all(
             size in (1, expected) for size, expected in zip(given[::-1], leading[::-1], strict=False)
         )
@@ -84,15 +83,15 @@ class Sampler:
     def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "..."] | None = None) -> Tensor:
         """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits.
 
-        logits: (B, N, K), or (*S, B, N, K) where they depend on an earlier draw of this sampler. A class whose logit is
-            −inf, or the lowest number of its dtype, is masked: never drawn, without gradient, as if it was not there.
-        prior: logits that broadcast to those of z: (N, K), (K,) for all latents, (B, N, K), (*S, B, N, K). The KL from
-            it is accounted for; it is +inf where the prior masks a class that the logits do not.
+        logits: (B, N, K), or (*S, B, N, K) if they depend on an earlier draw of this sampler. A class whose logit is
+            −inf, or the lowest number of its dtype, is masked: never drawn, without gradient, as if it did not exist.
+        prior: logits that broadcast to those of z: (N, K), (K,) for all latents, (B, N, K), (*S, B, N, K). Its KL is
+            added to `kl`; it is +inf if the prior masks a class that the logits do not.
 
-        Noise, softmax and KL are computed in float32 at least, autocast or not: in half precision Gumbel noise loses
-        its tail. Raises ValueError for other shapes, and where all classes of a latent are masked (`masks.with_finite_logits`).
-        Logits of the shape (*S, B, N, K) are taken for samples after the first draw, whatever their first dimensions
-        mean.
+        Noise, softmax and KL are computed in at least float32, even under autocast: half precision cuts the tail of
+        Gumbel noise. Raises ValueError for other shapes, and if all classes of a latent are masked
+        (`masks.with_finite_logits`). After the first draw, the leading dimensions of (*S, B, N, K) are always read as
+        samples.
         """
         self.check(logits, prior)
         with torch.autocast(logits.device.type, enabled=False), drawn_from(self.generator):
@@ -108,14 +107,14 @@ class Sampler:
 
 
 class AnyShape(Sampler):
-    """A sampler of logits of any shape (…, K), such as those of a layer."""
+    """A sampler for logits of any shape (…, K), for use as a layer."""
 
     def check(self, logits: Tensor, prior: Tensor | None) -> None:
-        """Nothing: what calls it knows the shape."""
+        """Does nothing: the caller knows the shape."""
 
 
 def check_prior(logits: Tensor, prior: Tensor | None) -> None:
-    """Raises ValueError for a prior of other latents or classes, or of another batch."""
+    """Raises ValueError unless the prior matches the logits' latents, classes and batch."""
     if prior is None:
         return
     own, theirs = logits.shape[-3:], prior.shape[-3:]
@@ -133,7 +132,7 @@ def check_prior(logits: Tensor, prior: Tensor | None) -> None:
 
 
 def log_weights(objective: Callable[[Sampler], Tensor], sampler: Sampler) -> Float[Tensor, "*S B"]:
-    """The objective less the KL, of each sample and image."""
+    """The objective minus the KL, per sample and image."""
     value = objective(sampler)
     if value.dim() == 0:
         raise ValueError("an objective must return a value for each image, (*S, B), got a single number")

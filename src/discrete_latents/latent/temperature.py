@@ -1,8 +1,8 @@
 """Temperatures τ: pure functions of the global step, or learned.
 
-A temperature belongs to the estimator that divides by it. `at(step)` says what it is at any step, without
-memory, so a resumed run, a validation pass or a new epoch cannot move it; `update(step)` sets it, which in
-training a callback does before each step.
+A temperature belongs to the estimator that divides by it. `at(step)` computes it from the step alone, so a resume, a
+validation pass or a new epoch cannot change it. `update(step)` sets it; in training, a callback does so before each
+step.
 """
 
 import math
@@ -16,7 +16,7 @@ from discrete_latents.checks import positive, whole
 class Temperature(nn.Module):
     """A temperature that starts at `start`. Subclasses define `at`.
 
-    Raises ValueError where `start` is not positive and finite.
+    Raises ValueError unless `start` is positive and finite.
     """
 
     value: Tensor
@@ -27,11 +27,11 @@ class Temperature(nn.Module):
         self.register_buffer("value", torch.tensor(self.start))
 
     def at(self, step: int) -> float:
-        """τ at an optimiser step, counted from 0 over the whole of training."""
+        """τ at an optimiser step, counted from 0 over all of training."""
         raise NotImplementedError
 
     def update(self, step: int) -> None:
-        """Sets τ to `at(step)`, in place and without a synchronisation."""
+        """Sets τ to `at(step)`, in place and without synchronising."""
         self.value.fill_(self.at(step))
 
     def forward(self) -> Tensor:
@@ -63,7 +63,7 @@ class Exponential(Temperature):
 
 
 class Linear(Temperature):
-    """From start to minimum in a straight line over `steps` steps, then constant.
+    """Linear from start to minimum over `steps` steps, then constant.
 
     Raises ValueError unless 0 < minimum < start and steps ≥ 1.
     """
@@ -77,19 +77,19 @@ class Linear(Temperature):
         return self.start + (self.minimum - self.start) * self.shape(min(step / self.steps, 1.0))
 
     def shape(self, progress: float) -> float:
-        """The share of the way from start to minimum, 0 to 1, after a share `progress` of the steps."""
+        """The fraction of the way from start to minimum, 0 to 1, after a fraction `progress` of the steps."""
         return progress
 
 
 class Cosine(Linear):
-    """From start to minimum along half a cosine over `steps` steps, then constant. Raises as `Linear`."""
+    """Half a cosine from start to minimum over `steps` steps, then constant. Raises like `Linear`."""
 
     def shape(self, progress: float) -> float:
         return (1 - math.cos(math.pi * progress)) / 2
 
 
 class Learned(Temperature):
-    """τ = minimum + exp(ρ), with ρ a parameter trained with the model, τ = start at first.
+    """τ = minimum + exp(ρ), with ρ a parameter trained with the model; initially τ = start.
 
     Only for estimators whose bound depends smoothly on τ. Raises ValueError unless 0 < minimum < start.
     """
@@ -103,14 +103,14 @@ class Learned(Temperature):
         return self().item()
 
     def update(self, step: int) -> None:
-        """Nothing: the optimiser moves it."""
+        """Does nothing: the optimiser updates it."""
 
     def forward(self) -> Tensor:
         return self.minimum + self.log_excess.exp()
 
 
 def as_temperature(temperature: float | Temperature) -> Temperature:
-    """A number as a constant temperature; a `Temperature` as it is."""
+    """A number as a constant temperature; a `Temperature` unchanged."""
     return temperature if isinstance(temperature, Temperature) else Constant(positive("temperature", temperature))
 
 

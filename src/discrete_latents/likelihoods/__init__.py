@@ -1,4 +1,4 @@
-"""Likelihoods: one option of the group `model/likelihood` a file."""
+"""Likelihoods: one option of the group `model/likelihood` per file."""
 
 from discrete_latents.likelihoods.base import Likelihood
 from discrete_latents.likelihoods.bernoulli import Bernoulli

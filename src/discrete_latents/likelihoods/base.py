@@ -1,4 +1,4 @@
-"""p(x | z): what a decoder's output means. Densities are summed over the pixels of an image, in nats."""
+"""Likelihoods p(x | z), parameterised by a decoder's output. Log-densities sum over an image's pixels, in nats."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class Likelihood(nn.Module):
     """The distribution of an image x, (B, *image), given a decoder's output, (*S, B, *image)."""
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
-        """log p(x | z), (*S, B), computed in float32 at least."""
+        """log p(x | z), (*S, B), computed in at least float32."""
         pixels = self.pixel_nll(x, at_least_float32(output))
         return -pixels.flatten(1 - x.dim()).sum(-1)
 
@@ -19,9 +19,9 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z], what a picture shows."""
+        """E[x | z], as shown in pictures."""
         raise NotImplementedError
 
     def output_for_mean(self, mean: Tensor) -> Tensor:
-        """The decoder's output whose `mean` is this, for the output bias at the data's base rate."""
+        """The inverse of `mean`, used to set the output bias to the data's base rate."""
         raise NotImplementedError

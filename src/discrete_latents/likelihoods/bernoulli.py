@@ -12,20 +12,24 @@ from discrete_latents.likelihoods.base import Likelihood
 
 
 class Bernoulli(Likelihood):
-    """Pixels in [0, 1], independent given z, the output being their log-odds. Grey pixels make it the usual
-    cross-entropy, not a density."""
+    """Pixels in [0, 1], independent given z; the output is their log-odds.
+
+    For grey pixels this is the usual cross-entropy, not a density.
+    """
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         if torch.is_grad_enabled() or output.device.type != "cpu":
             return super().log_prob(x, output)
-        # What a bound of many samples spends its time on besides the networks: a sample at a time, which a cache holds.
+        # Besides the networks, this dominates a bound of many samples. One sample at a time fits into the cache.
         x, output = x.flatten(1), at_least_float32(output).flatten(1 - x.dim())
         samples = output.reshape(math.prod(output.shape[:-2]), *x.shape)
         return torch.stack([self.summed(x, sample) for sample in samples]).view(output.shape[:-1])
 
     def summed(self, x: Float[Tensor, "B P"], logits: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
-        """Σ (x l − max(l, 0) + log σ(|l|)), with a logarithm for 16 pixels: σ(|l|) ≥ 1/2, so that their product is a
-        normal number."""
+        """Σ (x l − max(l, 0) + log σ(|l|)), with one logarithm per 16 pixels.
+
+        σ(|l|) ≥ 1/2, so the product of 16 is a normal number.
+        """
         group = math.gcd(x.shape[1], 16)
         products = logits.abs().sigmoid_().unflatten(1, (group, -1)).prod(1)
         return products.log_().sum(1) - logits.clamp(min=0).addcmul_(x, logits, value=-1).sum(1)

@@ -10,8 +10,11 @@ from discrete_latents.likelihoods.base import Likelihood
 
 
 class Gaussian(Likelihood):
-    """Pixels with mean the output and one standard deviation for all, `scale`, trained unless `learned` is
-    false. Raises ValueError where `scale` is not positive, or `learned` neither true nor false."""
+    """Gaussian pixels whose mean is the output, with one standard deviation for all.
+
+    scale: the initial standard deviation. learned: whether it is trained. Raises ValueError unless `scale` is positive
+    and `learned` is true or false.
+    """
 
     def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
         super().__init__()

@@ -14,10 +14,10 @@ from discrete_latents.networks import Network
 
 
 class CategoricalVAE(LatentModel):
-    """x → N latents of K classes → x, one stochastic layer; K = 2 gives Bernoulli latents.
+    """x → N latents of K classes → x, with one stochastic layer; K = 2 gives Bernoulli latents.
 
-    image_shape: (C, H, W). network: of encoder and decoder. prior: "learned", trained with the model from uniform, or
-    "uniform". The other arguments: `LatentModel`.
+    image_shape: (C, H, W). network: for encoder and decoder. prior: "uniform", or "learned": starts
+    uniform and is trained. The other arguments: `LatentModel`.
     """
 
     prior_logits: Tensor
@@ -44,7 +44,7 @@ class CategoricalVAE(LatentModel):
         return layout.to_logits(self.encoder(x - self.mean_image), self.num_classes)
 
     def decode(self, z: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B C H W"]:
-        """The likelihood's parameters given z."""
+        """The parameters of the likelihood given z."""
         return self.decoder(layout.to_units(z)) + self.output_bias
 
     def encode_codes(self, x: Float[Tensor, "B C H W"]) -> Int[Tensor, "B N"]:
@@ -52,7 +52,7 @@ class CategoricalVAE(LatentModel):
         return self.encode(x).argmax(-1)
 
     def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "*S B C H W"]:
-        """E[x | z] of class indices."""
+        """E[x | z] for class indices."""
         return self.likelihood.mean(self.decode(layout.one_hot(codes, self.num_classes, self.output_bias.dtype)))
 
     def objective(self, batch: Batch) -> Objective:
@@ -66,13 +66,16 @@ class CategoricalVAE(LatentModel):
         return log_likelihood
 
     def sample(self, count: int) -> Float[Tensor, "count C H W"]:
-        """E[x | z] of z drawn from the prior."""
+        """E[x | z] for z sampled from the prior."""
         return self.decode_codes(sample_codes(self.prior_logits, count))
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """`reconstructions`: images over E[x | z] of a hard z; `samples` from the prior; `classes`: what each
-        class of one latent draws, a row an image whose other latents are kept, a column a class. The latent
-        is the one that says most about the images, by its KL."""
+        """Pictures by name:
+
+        - `reconstructions`: images above E[x | z] for a hard z
+        - `samples`: from the prior
+        - `classes`: rows are images, columns are the classes of the latent with the largest KL; other latents are kept
+        """
         x, _ = batch
         logits = self.encode(x)
         codes = sample_codes(logits)

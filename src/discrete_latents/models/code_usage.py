@@ -1,4 +1,4 @@
-"""How many of the classes a model uses."""
+"""How many classes of its latents a model uses."""
 
 import torch
 from jaxtyping import Int
@@ -9,8 +9,10 @@ from torchmetrics import Metric
 class CodeUsage(Metric):
     """Counts each class of each latent over a data set.
 
-    `compute` gives code_usage, the share of the N·K classes that were drawn at least once, and perplexity,
-    exp of the entropy of a latent's class frequencies, averaged over the latents: 1 (collapsed) to K.
+    `compute` returns two metrics:
+
+    - code_usage: the fraction of the N·K classes drawn at least once
+    - perplexity: exp of the entropy of a latent's class frequencies, averaged over latents, from 1 (collapsed) to K
     """
 
     full_state_update = False
@@ -22,7 +24,7 @@ class CodeUsage(Metric):
 
     def update(self, codes: Int[Tensor, "B N"]) -> None:
         classes = torch.arange(self.counts.shape[-1], device=codes.device)
-        # Not in place: the counts may have been made in inference mode.
+        # Not in place: the counts may be inference-mode tensors.
         self.counts = self.counts + (codes.unsqueeze(-1) == classes).sum(0)
 
     def compute(self) -> dict[str, Tensor]:

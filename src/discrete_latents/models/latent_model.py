@@ -1,4 +1,4 @@
-"""What the LightningModules share: training through an estimator, evaluation with hard samples."""
+"""The base of the LightningModules: training through an estimator, evaluation with hard samples."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,27 @@ from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W), as floats, and their labels (B,)."""
+"""Float images, (B, C, H, W), and their labels, (B,)."""
 
 EVALUATION_SEED = 0
 
 
 class LatentModel(pl.LightningModule):
-    """A model with discrete latents. Subclasses define `objective` and `pictures`, and never look at the
-    estimator.
+    """A model with discrete latents. Subclasses define `objective` and `pictures`; they do not depend on the estimator.
 
-    image_shape: (C, H, W). num_latents, num_classes: N, over all layers, and K. eval_samples: the m of the reported
-    nll. eval_chunk: how many samples of an image are decoded at once, which bounds memory.
+    Args:
+        image_shape: (C, H, W).
+        num_latents: N, over all layers.
+        num_classes: K.
+        eval_samples: m of the reported nll.
+        eval_chunk: samples per image decoded at once; it bounds memory.
 
-    Logs, in nats: train/nelbo, or train/relaxed_nelbo where the estimator trains on soft samples; for val and
-    test, with hard samples, nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
-    perplexity, and relaxed_nelbo beside them; for test the nll with m = eval_samples.
+    Logs, in nats:
+
+    - train: nelbo, or relaxed_nelbo if the estimator trains on soft samples
+    - val and test, with hard samples: nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
+      perplexity; relaxed_nelbo too if the estimator trains on soft samples
+    - test: nll with m = eval_samples
     """
 
     mean_image: Tensor
@@ -63,24 +69,27 @@ class LatentModel(pl.LightningModule):
         self.compiled = False
 
     def objective(self, batch: Batch) -> Objective:
-        """log p(x | z) of a batch as a function of a sampler. What does not depend on a sample is computed
-        here, once, however often an estimator runs the objective."""
+        """log p(x | z) of a batch as a function of a sampler.
+
+        Compute here, once, what does not depend on a sample: an estimator may run the objective several times.
+        """
         raise NotImplementedError
 
     def set_base_rate(self, mean: Tensor) -> None:
-        """Centres what encoders read at the mean training image, (C, H, W), strictly inside (0, 1), and offsets the
-        decoder's output to it: with z without effect, the model is the data's pixel-wise base rate (Maddison et al.
-        2017, appendix F)."""
+        """Centres inputs at the mean training image, (C, H, W), strictly inside (0, 1), and offsets outputs to it.
+
+        A decoder that ignores z then predicts the data's pixel-wise base rate (Maddison et al. 2017, appendix F).
+        """
         self.mean_image.copy_(mean)
         self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures by name, each rows of images, (rows, columns, C, H, W), values in [0, 1]."""
+        """Pictures by name: grids of images, (rows, columns, C, H, W), with values in [0, 1]."""
         raise NotImplementedError
 
     def compile_step(self) -> None:
-        """Compiles a step's loss and its gradient, whole, in place: the keys of checkpoints stay as they are."""
-        # On a GPU a step is hundreds of short kernels: recorded once, they are replayed at one command.
+        """Compiles the loss and its gradient as one graph, in place: checkpoint keys do not change."""
+        # On a GPU a step is hundreds of short kernels: a CUDA graph replays them with one launch.
         recorded = self.device.type == "cuda" and not self.estimator.replaces_buffers
         mode = "reduce-overhead" if recorded else None
         self.training_loss = torch.compile(self.training_loss, fullgraph=True, dynamic=False, mode=mode)
@@ -94,38 +103,38 @@ class LatentModel(pl.LightningModule):
         return {}
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the mean bound that is logged, nats."""
+        """The loss to minimise and the mean bound to log, nats."""
         bound = self(batch).mean()
         return -bound, bound
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, bound = self.training_loss(batch)
-        # Kept as tensors on the device and averaged when logged: a `log` at every step costs more than Adam.
-        self.trained_bounds.append(bound.detach().clone())  # a replayed step writes where the last one did
+        # Kept on the device and averaged when logged: calling `log` at every step costs more than Adam.
+        self.trained_bounds.append(bound.detach().clone())  # a replayed CUDA graph overwrites its output
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_trained_bounds(batch)
         return loss
 
     def log_trained_bounds(self, batch: Batch) -> None:
-        """The mean bound since it was last logged, over all processes. Raises NotFinite where it is not."""
+        """Logs the mean bound since the last call, over all processes. Raises NotFinite if it is not finite."""
         name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
         value = self.trainer.strategy.reduce(-torch.stack(self.trained_bounds).mean(), reduce_op="mean")
         if not value.isfinite():
             raise NotFinite(self.global_step + 1, batch)
         self.trained_bounds.clear()
         self.log(name, value, prog_bar=True, logger=False)
-        for logger in self.loggers:  # itself: Lightning would repeat the value with whatever else is logged later
+        for logger in self.loggers:  # directly: Lightning would repeat the value with later metrics
             logger.log_metrics({name: float(value)}, step=self.global_step)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of `optimization`, whose rate the callback LearningRate moves."""
+        """The optimiser of `optimization`; the LearningRate callback sets its rate."""
         return self.optimization.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def setup(self, stage: str) -> None:
         self.trained_bounds.clear()
 
     def on_train_start(self) -> None:
-        """Processes start from the same weights, since they share a seed, and draw different noise."""
+        """Gives each process its own noise; all share the seed of the initial weights."""
         self.trained_bounds = [bound.to(self.device) for bound in self.trained_bounds]
         if self.compiled and not self.estimator.differentiates:
             self.compile_step()
@@ -133,7 +142,7 @@ class LatentModel(pl.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
 
     def on_train_epoch_start(self) -> None:
-        """Lightning counts an epoch twice that ended before a checkpoint, with max_steps."""
+        """Sets the sampler's epoch: with max_steps, Lightning counts one that ended before a checkpoint twice."""
         sampler: Any = getattr(self.trainer.train_dataloader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.current_epoch)
@@ -145,8 +154,8 @@ class LatentModel(pl.LightningModule):
             checkpoint["cuda_noise"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continues the noise where it was, so that a resumed run draws what an uninterrupted one would."""
-        count_manual_steps(checkpoint)  # of a run of before November 2026
+        """Restores the random state, so that a resumed run draws the same noise as an uninterrupted one."""
+        count_manual_steps(checkpoint)  # for runs from before November 2026
         torch.set_rng_state(checkpoint["noise"])
         self.trained_bounds = list(checkpoint.get("trained_bounds", ()))
         if self.device.type == "cuda" and "cuda_noise" in checkpoint:
@@ -157,14 +166,16 @@ class LatentModel(pl.LightningModule):
             self.log_evaluation(batch, "val", {})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        with self.evaluation_noise(batch_idx, stream=1):  # its own, so that m does not change the other metrics
+        with self.evaluation_noise(batch_idx, stream=1):  # a separate stream, so that m does not change other metrics
             nll = -self.evaluator(self.objective(batch))
         with self.evaluation_noise(batch_idx):
             self.log_evaluation(batch, "test", {"nll": nll})
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
-        """Logs the means over a split of `values`, (B,) each, and of what every evaluation has. A batch may be empty:
-        that of a process for which no image is left."""
+        """Logs the split's means of `values`, (B,) each, and of the common metrics.
+
+        A batch is empty in a process that has no images left.
+        """
         sampler = HardSampler()
         reconstruction = -self.objective(batch)(sampler)
         kl = torch.as_tensor(sampler.kl, device=self.device).expand_as(reconstruction)
@@ -178,7 +189,7 @@ class LatentModel(pl.LightningModule):
             on_step=False,
             on_epoch=True,
             sync_dist=True,
-            # As a fraction: whole numbers are averaged over processes by Lightning to whole numbers.
+            # A float: Lightning would round the mean of integers over processes to an integer.
             batch_size=float(count),  # type: ignore[arg-type]
         )
 
@@ -195,8 +206,11 @@ class LatentModel(pl.LightningModule):
 
     @contextmanager
     def evaluation_noise(self, batch_idx: int = 0, stream: int = 0) -> Iterator[None]:
-        """Evaluation draws its own noise, and training's is left as it was. It is that of the batch, by its number over
-        all processes: the same every time, and however many processes there are."""
+        """A context with evaluation noise of its own; the training noise is restored afterwards.
+
+        The seed depends on the batch's number over all processes, so the noise is the same in every evaluation and for
+        any number of processes.
+        """
         trainer = attached_trainer(self)
         processes = trainer.world_size if trainer else 1
         number = batch_idx * processes + self.global_rank

@@ -1,4 +1,4 @@
-"""The semi-supervised classifier M2 (Kingma et al. 2014, section 2), as Jang et al. 2017, section 4.3, use it."""
+"""The semi-supervised classifier M2 (Kingma et al. 2014, section 2), as used by Jang et al. 2017, section 4.3."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,20 +20,28 @@ from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 
 class SemiSupervised(LatentModel):
-    """Class y and Gaussian style z make an image: p(y) p(z) p(x | y, z); q(y | x) classifies, q(z | x, y) infers
-    the style. The loss is, with means over their images,
+    """Class y and Gaussian style z generate an image, p(y) p(z) p(x | y, z); q(y | x) classifies, q(z | x, y) encodes.
+
+    The loss, with each term averaged over its images, is
 
         −labelled bound(x, y) − unlabelled bound(x) − α · log q(y | x)
 
-    where the unlabelled bound has y as its discrete latent, under any estimator; `exact` marginalises it. A
-    training batch holds its labelled images first, `labelled_batch_size` of them; the others' labels are not
-    looked at. What is reported as nelbo and nll is the marginal bound, y not observed.
+    In the unlabelled bound y is a discrete latent, under any estimator; `exact` marginalises it. A training batch holds
+    `labelled_batch_size` labelled images first; the labels of the others are ignored. The reported nelbo and nll are of
+    the marginal bound, with y unobserved.
 
-    num_classes: of y. num_styles: the size of z. alpha: α. network: of both encoders and of the decoder.
-    classifier: a network of its own for q(y | x); None: as the others. dropout: of its input pixels. warmup: how many
-    optimiser steps of classification alone come first, so that the unlabelled bound starts from classes that mean
-    something. The other arguments: `LatentModel`. Raises ValueError for a negative alpha or
-    warmup, or a dropout outside [0, 1).
+    Args:
+        num_classes: of y.
+        network: for both encoders and the decoder.
+        num_styles: dimension of z.
+        alpha: α.
+        classifier: separate network for q(y | x); None: `network`.
+        dropout: of the classifier's input pixels.
+        warmup: initial optimiser steps with the classification loss only, so that the unlabelled bound starts from
+            meaningful classes.
+        labelled_batch_size: labelled images in a training batch.
+
+    The other arguments: `LatentModel`. Raises ValueError for a negative alpha or warmup, or a dropout outside [0, 1).
     """
 
     class_prior: Tensor
@@ -87,22 +95,24 @@ class SemiSupervised(LatentModel):
         return self.classifier(x - self.mean_image)
 
     def infer_style(self, features: Float[Tensor, "B F"], y: Float[Tensor, "*S B K"]) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of q(z | x, y), (*S, B, D) each, from the features of x, which do not
-        depend on y and are computed once for all classes."""
+        """Mean and log standard deviation of q(z | x, y), (*S, B, D) each.
+
+        features: of x. They do not depend on y and are computed once for all classes.
+        """
         mean, log_scale = self.style(features + self.class_features(y)).chunk(2, -1)
         return mean, log_scale
 
     def decode(self, y: Float[Tensor, "*#S K"], z: Float[Tensor, "*#S D"]) -> Tensor:
-        """The likelihood's parameters given class and style, (*S, C, H, W)."""
+        """The parameters of the likelihood given class and style, (*S, C, H, W)."""
         return self.decoder(torch.cat([y, z], -1)) + self.output_bias
 
     def log_joint(self, x: Tensor, features: Tensor, y: Tensor, sample: Sampler) -> Tensor:
-        """log p(x | y, z) for y, (*S, B, K), one-hot or soft; z is drawn, and its KL accounted for, by `sample`."""
+        """log p(x | y, z) for one-hot or soft y, (*S, B, K). `sample` draws z and adds its KL."""
         z = sample.normal(*self.infer_style(features, y))
         return self.likelihood.log_prob(x, self.decode(y, z))
 
     def objective(self, batch: Batch) -> Objective:
-        """The unlabelled bound's objective: the class is a latent."""
+        """The objective of the unlabelled bound, with the class as a latent."""
         x, _ = batch
         return self.unlabelled(x, self.classify(x), self.features(x - self.mean_image))
 
@@ -114,9 +124,9 @@ class SemiSupervised(LatentModel):
         return log_likelihood
 
     def labelled_bound(self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """A bound on log p(x, y), y observed."""
+        """A bound on log p(x, y), with y observed."""
         y = layout.one_hot(labels.unsqueeze(-1), self.num_classes, x.dtype).squeeze(-2)
-        sampler = HardSampler()  # of the style alone: no class is drawn
+        sampler = HardSampler()  # draws only the style
         return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -140,7 +150,7 @@ class SemiSupervised(LatentModel):
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
         super().log_evaluation(batch, split, values)
         x, labels = batch
-        if len(x):  # torchmetrics takes no empty batch
+        if len(x):  # torchmetrics rejects empty batches
             probabilities = self.classify(x).softmax(-1)
             self.quality.update(probabilities, labels)
             self.confusion.update(probabilities, labels)
@@ -150,7 +160,7 @@ class SemiSupervised(LatentModel):
         quality = {f"{split}/{name}": value for name, value in self.quality.compute().items()}
         self.log_dict(quality, prog_bar=True, sync_dist=True)
         self.quality.reset()
-        self.confusion.compute()  # by all processes together; the one that draws it then has it
+        self.confusion.compute()  # on all processes, since it synchronises; one of them draws it later
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
@@ -159,8 +169,7 @@ class SemiSupervised(LatentModel):
         self.confusion.reset()
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """`classes`: a row a style drawn from the prior, a column a class. `styles`: an image, then its style
-        under every class."""
+        """`classes`: a row per style from the prior, a column per class. `styles`: an image, its style per class."""
         x, _ = batch
         y = torch.eye(self.num_classes, dtype=x.dtype, device=x.device)
         drawn = torch.randn(8, 1, self.num_styles, dtype=x.dtype, device=x.device)
@@ -177,9 +186,9 @@ class SemiSupervised(LatentModel):
         }
 
     def figures(self) -> dict[str, Figure]:
-        """`confusion`: which class is taken for which, as shares of the true class."""
+        """`confusion`: the confusion matrix, normalised by true class."""
         counts = self.confusion.compute().cpu()
-        shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()  # 0 where a class has no image
+        shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()  # 0 if a class has no images
         figure = Figure(figsize=(0.6 * self.num_classes, 0.6 * self.num_classes))
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

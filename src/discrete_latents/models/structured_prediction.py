@@ -24,11 +24,16 @@ QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
 class StructuredPrediction(LatentModel):
     """given pixels → L layers of N latents of K classes, each sampled from the layer above → the other pixels.
 
-    The objective is log p(rest | h_L); with m samples the bound is log (1/m) Σ p(rest | h) (Jang et al. print the
-    mean of logs, a slip). There is no prior, and kl is 0.
+    The objective is log p(rest | h_L). With m samples the bound is log (1/m) Σ p(rest | h); Jang et al. print the mean
+    of logs, a slip. There is no prior, so kl is 0.
 
-    given: "top", "bottom", "left", "right", or one to three of the quadrants "top_left", … as a list. layers: L.
-    num_latents: N of each layer. network: of every connection. The other arguments: `LatentModel`.
+    Args:
+        num_latents: N of each layer.
+        network: for every connection.
+        layers: L.
+        given: "top", "bottom", "left", "right", or a list of one to three of the quadrants "top_left", ….
+
+    The other arguments: `LatentModel`.
     """
 
     given: Tensor
@@ -57,7 +62,7 @@ class StructuredPrediction(LatentModel):
         self.output_bias = torch.zeros(len(self.asked))
 
     def set_base_rate(self, mean: Tensor) -> None:
-        """Centres the given pixels at their mean and offsets the prediction to that of the rest."""
+        """Centres the given pixels at their mean and sets the output bias to the mean of the others."""
         self.mean_image.copy_(mean)
         self.output_bias.copy_(self.likelihood.output_for_mean(mean.flatten()[self.asked]))
 
@@ -72,14 +77,14 @@ class StructuredPrediction(LatentModel):
         return log_likelihood
 
     def predict(self, logits: Float[Tensor, "B N K"], sample: Callable[..., Tensor]) -> Float[Tensor, "*S B asked"]:
-        """The likelihood's parameters of the asked pixels, through all stochastic layers."""
+        """The likelihood parameters of the asked pixels, through all stochastic layers."""
         units = layout.to_units(sample(logits))
         for layer in self.between:
             units = layout.to_units(sample(layout.to_logits(layer(units), self.num_classes)))
         return self.head(units) + self.output_bias
 
     def complete(self, x: Float[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
-        """Images with their asked pixels replaced by E[rest | h] of sampled h, `count` completions of each."""
+        """`count` completions of each image: its asked pixels replaced by E[rest | h] for sampled h."""
         features = self.first((x - self.mean_image).flatten(1)[:, self.given])
         logits = layout.to_logits(features, self.num_classes)
         rest = self.likelihood.mean(self.predict(logits, HardSampler((count,))))
@@ -88,7 +93,7 @@ class StructuredPrediction(LatentModel):
         return completed.unflatten(-1, x.shape[1:])
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """`completions`: a row an image: what is given, six sampled completions, the truth."""
+        """`completions`: a row per image, with the given pixels, six sampled completions and the truth."""
         x, _ = batch
         shown = x.flatten(1).clone()
         shown[:, self.asked] = 0.5
@@ -97,8 +102,10 @@ class StructuredPrediction(LatentModel):
 
 
 def given_pixels(given: str | Sequence[str], image_shape: Sequence[int]) -> Tensor:
-    """Which of the C·H·W pixels are given, as booleans. Raises ValueError for parts that are not known or leave
-    nothing to predict."""
+    """A boolean mask of the given ones among the C·H·W pixels.
+
+    Raises ValueError for unknown parts, and for parts that leave nothing to predict.
+    """
     parts = HALVES.get(given, (given,)) if isinstance(given, str) else tuple(given)
     if not parts or not set(parts) <= set(QUADRANTS) or len(set(parts)) == len(QUADRANTS):
         raise ValueError(

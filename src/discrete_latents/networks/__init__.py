@@ -1,4 +1,4 @@
-"""Networks between images and features: one option of the group `model/network` a file."""
+"""Networks between images and features: one option of the group `model/network` per file."""
 
 from discrete_latents.networks.base import Network
 from discrete_latents.networks.cnn import CNN

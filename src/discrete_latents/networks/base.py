@@ -1,6 +1,6 @@
-"""What a network is: a maker of an encoder and a decoder that belong together.
+"""The base of the networks, which build a matching encoder and decoder.
 
-Encoders map (*S, B, *image) to (*S, B, features), decoders back, for any number of sample dimensions *S.
+Encoders map (*S, B, *image) to (*S, B, features) and decoders map back, for any number of sample dimensions *S.
 The last layer of each is linear: its outputs are logits or means.
 """
 
@@ -9,17 +9,20 @@ from collections.abc import Sequence
 from torch import nn
 
 ACTIVATIONS = set(nn.modules.activation.__all__) - {
-    *("MultiheadAttention", "Threshold"),  # take more than their input
-    *("GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"),  # see several numbers at once
+    *("MultiheadAttention", "Threshold"),  # need more than an input
+    *("GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"),  # not elementwise
 }
 
 
 class Network:
-    """Makes encoders and decoders.
+    """Builds encoders and decoders.
 
-    hidden: widths of the encoder's hidden layers. decoder_hidden: the decoder's; the encoder's mirrored where
-    None. activation: the name of a class in `torch.nn` that works on each number by itself. Raises ValueError for
-    widths below 1 or an unknown name.
+    Args:
+        hidden: widths of the encoder's hidden layers.
+        decoder_hidden: widths of the decoder's; None: the encoder's, mirrored.
+        activation: the name of an elementwise activation in `torch.nn`.
+
+    Raises ValueError for widths below 1 or an unknown name.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 
 class CNN(Network):
-    """Convolutions of stride 2, `hidden` being their channels, then one linear map; the decoder is the transpose.
+    """Convolutions of stride 2 with `hidden` channels, then one linear map; the decoder is the transpose.
 
-    Raises ValueError where the height or width of an image cannot be halved once for each layer.
+    Raises ValueError if the height or width of an image cannot be halved once per layer.
     """
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
@@ -49,7 +49,7 @@ class CNN(Network):
 
 
 class AnyBatch(nn.Module):
-    """Gives a network that takes one batch dimension all of (*S, B) as one."""
+    """Flattens (*S, B) to the single batch dimension that the network takes."""
 
     def __init__(self, network: nn.Module, event_dims: int) -> None:
         super().__init__()

@@ -13,12 +13,15 @@ from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 
 class MLP(Network):
-    """Fully connected layers; with no hidden widths, one linear map.
+    """Fully connected layers; without hidden widths, one linear map.
 
-    gain: multiplies torch's initial weights, of standard deviation 1/√(3 inputs); √3 keeps the variance of what goes
-    through linear or tanh layers (LeCun et al. 1998). encoder_gain: multiplies those of the encoder's last layer, too:
-    the larger, the further from uniform is a posterior at first, and the fewer latents are noise to the decoder. Raises
-    ValueError unless both are positive.
+    Args:
+        gain: multiplies torch's initial weights, of standard deviation 1/√(3 inputs). √3 preserves the variance through
+            linear or tanh layers (LeCun et al. 1998).
+        encoder_gain: further multiplies the weights of the encoder's last layer. A larger gain moves the initial
+            posterior away from uniform, so that fewer latents are noise to the decoder.
+
+    The other arguments: `Network`. Raises ValueError unless both gains are positive.
     """
 
     def __init__(

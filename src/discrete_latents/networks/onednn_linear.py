@@ -1,4 +1,4 @@
-"""Fully connected layers whose products are oneDNN's where those are the faster ones."""
+"""Fully connected layers that use oneDNN's matrix products where those are faster."""
 
 import platform
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch.autograd import Function
 
 
 class OneDNNLinear(nn.Linear):
-    """`torch.nn.Linear`, in float32 on AMD processors with AVX-512 by oneDNN's matrix products.
+    """`torch.nn.Linear`, with oneDNN's matrix products in float32 on AMD processors with AVX-512.
 
-    For those, torch itself takes MKL, which leaves half of such a processor unused: the products of a training step of
-    a 784-512-256 autoencoder take 3.4 ms instead of 6.0, with the same results up to the order of additions. Everywhere
-    else (other processors, a GPU, other precisions) it is `torch.nn.Linear`.
+    There torch itself uses MKL, which leaves half of the processor idle. The products of a training step of a
+    784-512-256 autoencoder take 3.4 ms instead of 6.0; results are equal up to the order of additions. Everywhere else
+    (other processors, a GPU, other precisions) it is `torch.nn.Linear`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class OneDNNLinear(nn.Linear):
 
 
 class Product(Function):
-    """x Aᵀ + b. Its gradients are products of the same kind, so it can be differentiated any number of times."""
+    """x Aᵀ + b. Its gradients are the same kind of product, so it can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
@@ -48,7 +48,7 @@ def onednn_product(x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
 
 
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-"""The operator is one that torch.compile uses for inference, not documented: where torch has none, MKL serves."""
+"""The operator is undocumented; torch.compile uses it for inference. Without it, MKL is used."""
 
 
 def amd() -> bool:
@@ -56,10 +56,10 @@ def amd() -> bool:
     return "AuthenticAMD" in (cpuinfo.read_text() if cpuinfo.is_file() else platform.processor())
 
 
-# By what the processor is, not by a measurement, which could choose otherwise in the next run and change its last bits.
-# With AVX2 alone a step takes an eighth less with MKL.
+# Chosen by processor, not by measurement: a measurement could choose differently in the next run and change its last
+# bits. With only AVX2, MKL takes an eighth less time per step.
 FASTER = AVAILABLE and torch.backends.cpu.get_cpu_capability() == "AVX512" and amd()
 
-# As an operator of our own, which torch.compile calls as it is: that of torch it takes for constant weights alone.
+# A custom operator, opaque to torch.compile, which supports torch's own operator only for constant weights.
 opaque_product = torch.library.custom_op("discrete_latents::product", onednn_product, mutates_args=())
 opaque_product.register_fake(lambda x, a, b: x.new_empty(x.shape[0], a.shape[0]))

@@ -9,10 +9,10 @@ from discrete_latents.checks import positive
 
 
 class Optimization:
-    """An optimiser whose learning rate is held at `lr`, then falls linearly to zero at the last step.
+    """An optimiser whose learning rate stays at `lr`, then falls linearly to zero at the last step.
 
-    algorithm: makes the optimiser: called with parameters and `lr`. hold: the share of training's steps at full
-    `lr`; 1 never lowers it. Raises ValueError unless lr > 0 and 0 ≤ hold ≤ 1.
+    algorithm: builds the optimiser, called with parameters and `lr`. hold: fraction of the training steps at full `lr`;
+    1 never lowers it. Raises ValueError unless lr > 0 and 0 ≤ hold ≤ 1.
     """
 
     def __init__(self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0) -> None:
@@ -23,7 +23,7 @@ class Optimization:
         self.hold = hold
 
     def factor(self, step: int, total_steps: float) -> float:
-        """What multiplies `lr` at an optimiser step: a pure function of the global step."""
+        """The multiplier of `lr` at an optimiser step, a pure function of the global step."""
         if self.hold == 1:
             return 1.0
         return min(1.0, max(0.0, (1 - step / max(total_steps, 1)) / (1 - self.hold)))

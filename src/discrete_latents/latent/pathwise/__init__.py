@@ -1,1 +1,1 @@
-"""Estimators that are one differentiable draw."""
+"""Estimators that use one differentiable draw."""

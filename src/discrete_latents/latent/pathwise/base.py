@@ -1,4 +1,4 @@
-"""Path-derivative estimators: one run, the gradient flows through a relaxed or straight-through sample."""
+"""Pathwise estimators: one run, with the gradient through a relaxed or straight-through sample."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,14 +14,17 @@ from discrete_latents.latent.temperature import Learned, Temperature, as_tempera
 
 
 class Pathwise(Estimator):
-    """An estimator that is one differentiable draw. Subclasses define `rsample`.
+    """An estimator that uses one differentiable draw. Subclasses define `rsample`.
 
-    kl: how the KL from the prior is computed, one of the class's `kls`: "analytic", the categorical KL in
-        closed form; "sampled", log q(z) − log p(z) of a hard sample; "relaxed", the same of the ExpConcrete
-        densities of a soft sample, which makes the relaxed bound a bound.
-    Also a layer: called with logits instead of an objective, (…, K), it returns a draw, as
-    `torch.nn.functional.gumbel_softmax` does. Raises ValueError for a KL that the class does not have, and
-    for hard samples with a learned temperature.
+    Also a layer: called with logits, (…, K), instead of an objective, it returns a draw, like
+    `torch.nn.functional.gumbel_softmax`.
+
+    kl: how the KL from the prior is computed, one of the class's `kls`:
+        "analytic": the categorical KL in closed form;
+        "sampled": log q(z) − log p(z) of a hard sample;
+        "relaxed": the same with the ExpConcrete densities of a soft sample, which makes the relaxed bound a bound.
+
+    Raises ValueError for a KL that the class does not support, and for a learned temperature with hard samples.
     """
 
     kls: ClassVar[Sequence[str]] = ("analytic", "sampled")
@@ -64,7 +67,7 @@ class Pathwise(Estimator):
 
 
 def straight_through_argmax(soft: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """One-hot of the largest class, exactly, with the gradient of `soft`."""
+    """Exact one-hot of the largest class, with the gradient of `soft`."""
     return with_gradient_of(soft, argmax_one_hot(soft.detach()))
 
 
@@ -75,5 +78,5 @@ def argmax_one_hot(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
 
 
 def with_gradient_of(soft: Float[Tensor, "... K"], hard: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """`hard`, exactly, with the gradient of `soft`."""
+    """The value of `hard`, exactly, with the gradient of `soft`."""
     return hard + (soft - soft.detach())

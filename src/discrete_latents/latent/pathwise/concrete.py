@@ -5,8 +5,10 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class Concrete(GumbelSoftmax):
-    """Gumbel-Softmax with a relaxed prior of its own temperature: a valid bound on the relaxed model's
-    log-likelihood (Maddison, Mnih, Teh 2017, equation 21), computed in log space (appendix C.3).
+    """Gumbel-Softmax with a relaxed prior that has its own temperature.
+
+    It is a valid bound on the relaxed model's log-likelihood (Maddison, Mnih, Teh 2017, equation 21), computed in log
+    space (appendix C.3).
 
     The defaults are the paper's for 8 classes (section 5): λ1 = 2/3 for the posterior, λ2 = 2/5 for the prior.
     """

@@ -9,15 +9,17 @@ from discrete_latents.latent.pathwise.base import Pathwise
 
 
 class Darn(Pathwise):
-    """The score function with a first-order baseline, f(z) + f′(z)ᵀ(u − z): the objective at the uniform u = 1/K as
-    seen from the sample z, each latent's in its own coordinates. A masked class has u = 0.
+    """The score function with the first-order baseline f(z) + f′(z)ᵀ(u − z).
 
-    The baseline depends on z and its correction is left out: the gradient is f′(z)ᵀ(z − u) · ∇log q(z). It is biased,
+    The baseline expands the objective around the sample z, per latent, and evaluates it at the uniform u = 1/K. A
+    masked class has u = 0.
+
+    The baseline depends on z, and its correction is left out: the gradient is f′(z)ᵀ(z − u) · ∇log q(z). It is biased,
     but exact for Bernoulli latents and objectives quadratic in each of them (Gregor, Danihelka, Mnih, Blundell,
-    Wierstra 2014; the 1/2 estimator of Gu, Levine, Sutskever, Mnih 2016). With z and u exchanged in the baseline,
-    quadratics would have the mean gradient 0.
+    Wierstra 2014; the 1/2 estimator of Gu, Levine, Sutskever, Mnih 2016). With z and u swapped in the baseline, the
+    mean gradient of a quadratic would be 0.
 
-    It needs f′ at the sample alone, so it is a backward rule of one run: a gradient v of z becomes vᵀ(z − u) (z − π).
+    It needs f′ only at the sample, so it is a backward rule for one run: a gradient v of z becomes vᵀ(z − u) (z − π).
     """
 
     def __init__(self, kl: str = "analytic", samples: int = 1) -> None:
@@ -31,5 +33,5 @@ class Darn(Pathwise):
 
 
 def uniform_over(there: Bool[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """1/K, K the number of classes that are there."""
+    """1/K for each unmasked class, with K their number; 0 for a masked one."""
     return there / there.sum(-1, keepdim=True)

@@ -11,9 +11,10 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class GappedStraightThrough(Pathwise):
-    """Forward a sample D; backward through softmax((logits + m) / τ), where the constant m raises the logit of D to the
-    largest and lowers those of the other classes to at least `gap` below it (GST of Fan, Chi, Rudnicky,
-    Ramadge 2022): as ST-Gumbel's softmax, it agrees with the sample and leaves a gap, but D alone is random.
+    """Forward: a sample D. Backward: through softmax((logits + m) / τ) (GST of Fan, Chi, Rudnicky, Ramadge 2022).
+
+    The constant m raises the logit of D to the largest and lowers the others to at least `gap` below it. Like
+    ST-Gumbel's softmax, it agrees with the sample and leaves a gap, but only D is random.
 
     gap: the paper's best is 1.
     """

@@ -11,12 +11,14 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class GumbelRao(Pathwise):
-    """The ST-Gumbel gradient's conditional expectation given the class that is drawn, by Monte Carlo (Paulus, Maddison,
-    Krause 2021, section 3): forward a sample D, backward the mean over k of softmax((logits + G_k) / τ) with G_k drawn
-    given that logits + G_k has its largest class at D. How G_k depends on the logits is not differentiated: a draw's
-    gradient is that of the softmax at its noise. The same mean gradient as ST-Gumbel, the less variance the more draws.
+    """The ST-Gumbel gradient averaged given the sampled class (Paulus, Maddison, Krause 2021, section 3).
 
-    draws: how many G_k, the paper's 10, 100 or 1000.
+    Forward: a sample D. Backward: through the mean over k of softmax((logits + G_k) / τ), with G_k drawn given that D
+    is the largest class of logits + G_k. The dependence of G_k on the logits is not differentiated: a draw's gradient
+    is that of the softmax at fixed noise. The mean gradient is ST-Gumbel's; more draws reduce
+    the variance.
+
+    draws: the number of G_k; 10, 100 or 1000 in the paper.
     """
 
     def __init__(

@@ -11,10 +11,11 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class GumbelSoftmax(Pathwise):
-    """z = softmax((logits + Gumbel) / τ): soft samples, biased for the discrete model, low variance
-    (Jang, Gu, Poole 2017, equation 2).
+    """z = softmax((logits + Gumbel) / τ) (Jang, Gu, Poole 2017, equation 2).
 
-    prior_temperature: the τ of the relaxed prior where kl = "relaxed"; the posterior's own where None.
+    The samples are soft: the gradient is biased for the discrete model and has low variance.
+
+    prior_temperature: τ of the relaxed prior if kl = "relaxed"; None: the posterior's.
 
         z = GumbelSoftmax(temperature=0.5)(logits)      # a layer of any network
     """
@@ -47,6 +48,6 @@ class GumbelSoftmax(Pathwise):
         temperature = self.temperature()
         prior_temperature = temperature if self.prior_temperature is None else self.prior_temperature
         y = exp_concrete(logits.expand(*shape, *logits.shape), temperature)
-        # Negative for some samples, and meant to be: only its mean is a divergence.
+        # May be negative for a sample: only its mean is a divergence.
         kl = exp_concrete_log_prob(y, logits, temperature) - exp_concrete_log_prob(y, prior, prior_temperature)
         return y.exp(), kl

@@ -9,10 +9,11 @@ from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
 
 
 class ReinMax(Pathwise):
-    """Forward a sample D; backward 2 π_D − π / 2, where π = softmax(logits) and π_D is the softmax at the logits of
-    (softmax(logits / τ) + D) / 2, moving with them (Liu, Dong, Liu, Yu, Gao 2023, algorithm 2). It is Heun's
-    second-order method where straight-through is Euler's first: at τ = 1 exact for objectives that are quadratic in z.
-    It wants τ ≥ 1.
+    """Forward: a sample D. Backward: through 2 π_D − π / 2 (Liu, Dong, Liu, Yu, Gao 2023, algorithm 2).
+
+    Here π = softmax(logits), and π_D is a softmax with the value (softmax(logits / τ) + D) / 2 that moves with the
+    logits. This is Heun's second-order method; straight-through is Euler's first-order one. At τ = 1 it is exact for
+    objectives quadratic in z. Use τ ≥ 1.
     """
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:

@@ -1,4 +1,4 @@
-"""Straight-through Gumbel-Softmax, with one temperature or with one for each direction."""
+"""Straight-through Gumbel-Softmax, with one temperature or with separate forward and backward temperatures."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,22 +11,25 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class STGumbel(Pathwise):
-    """Straight-through Gumbel-Softmax: forward one-hot argmax((logits + Gumbel)), an exact categorical
-    sample, backward through the softmax at τ (Jang, Gu, Poole 2017, section 2.2)."""
+    """Straight-through Gumbel-Softmax (Jang, Gu, Poole 2017, section 2.2).
+
+    Forward: one-hot argmax(logits + Gumbel), an exact categorical sample. Backward: through the softmax at τ.
+    """
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         perturbed = logits + gumbel_like(logits)
-        # Not the class of the largest soft value: at high temperatures float32 has ties.
+        # Not the argmax of the soft values: at high temperatures these tie in float32.
         return with_gradient_of(layout.softmax(perturbed / self.temperature()), argmax_one_hot(perturbed.detach()))
 
 
 class DecoupledSTGumbel(Pathwise):
-    """ST-Gumbel with a temperature for each direction (Shah, Yan, Mozer, Liu 2024): forward one-hot
-    argmax(logits / τ_f + Gumbel), how far samples explore; backward through softmax((logits + Gumbel) / τ), how a
-    gradient is spread over the classes.
+    """ST-Gumbel with separate forward and backward temperatures (Shah, Yan, Mozer, Liu 2024).
 
-    forward_temperature: τ_f. At 1 the samples are the model's and this is ST-Gumbel at τ; elsewhere the bound's value
-        is that of samples drawn at τ_f, with the KL of the model's own probabilities.
+    Forward: one-hot argmax(logits / τ_f + Gumbel); τ_f sets how far samples explore. Backward: through
+    softmax((logits + Gumbel) / τ); τ sets how the gradient spreads over the classes.
+
+    forward_temperature: τ_f. At 1 the samples are the model's, and this is ST-Gumbel at τ. Otherwise the bound uses
+        samples drawn at τ_f, with the KL of the model's own probabilities.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Estimators that weigh ∇ log q(z) by a learning signal, and what they share."""
+"""Estimators that weight ∇ log q(z) by a learning signal, and their shared parts."""

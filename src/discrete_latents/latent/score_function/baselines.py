@@ -1,7 +1,7 @@
-"""What a score-function estimator subtracts from its learning signal, and what it divides it by.
+"""Baselines that a score-function estimator subtracts from its learning signal, and the scale it divides by.
 
-A baseline is made once for each `sample` call, with the number of features N·K of its logits, and called with those
-logits, detached: it must not depend on what is drawn from them.
+Each `sample` call has its own baseline, built with the number of features N·K of the logits and called with the
+detached logits: it must not depend on the draw.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from discrete_latents.latent.noise import current
 class MovingAverage(nn.Module):
     """An exponential moving average of the signal over steps and images (Mnih, Gregor 2014, section 2.3).
 
-    decay: of the average, in [0, 1). Raises ValueError outside it.
+    decay: of the average. Raises ValueError outside [0, 1).
     """
 
     mean: Tensor
@@ -33,7 +33,7 @@ class MovingAverage(nn.Module):
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """The average of the signals before this one, (), 0 at first."""
+        """The average of the previous signals, (); initially 0."""
         return self.mean / (1 - self.decay**self.steps).clamp(min=1e-8)
 
     def observe(self, signal: Tensor) -> None:
@@ -42,7 +42,7 @@ class MovingAverage(nn.Module):
 
 
 class OneHidden(nn.Module):
-    """A number from features, (…, F) to (…), through one hidden layer, in its own precision whatever the autocast."""
+    """One hidden layer and a scalar output, (…, F) to (…), in the dtype of the weights even under autocast."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
@@ -55,10 +55,11 @@ class OneHidden(nn.Module):
 
 
 class InputNetwork(OneHidden):
-    """A network of one hidden layer that predicts the signal from the logits, which are a function of what the layer's
-    encoder reads; trained by squared error (the input-dependent baseline of NVIL: Mnih, Gregor 2014, section 2.3).
+    """Predicts the signal from the logits, a function of the layer's input, with one hidden layer.
 
-    hidden: the width of its hidden layer.
+    Trained by squared error (the input-dependent baseline of NVIL: Mnih, Gregor 2014, section 2.3).
+
+    hidden: width of the hidden layer.
     """
 
     def __init__(self, features: int, hidden: int = 100) -> None:
@@ -68,12 +69,14 @@ class InputNetwork(OneHidden):
         return super().forward(torch.where(masks.allowed(logits), logits, 0.0).flatten(-2))
 
     def observe(self, signal: Tensor) -> None:
-        """Nothing: the optimiser moves it."""
+        """Does nothing: the optimiser trains the network."""
 
 
 class Scale(nn.Module):
-    """Variance normalisation: max(1, the running standard deviation of the centred signal) (Mnih, Gregor 2014,
-    section 2.3). It scales the gradient of the logits, whose direction stays unbiased."""
+    """Variance normalisation: max(1, running standard deviation of the centred signal).
+
+    From Mnih, Gregor 2014, section 2.3. It scales the gradient of the logits; the direction stays unbiased.
+    """
 
     variance: Tensor
 
@@ -86,13 +89,13 @@ class Scale(nn.Module):
         return self.variance.sqrt().clamp(min=1.0)
 
     def observe(self, centred: Tensor) -> None:
-        # Not in place: the backward pass, when compiled, may compute the scale again from what it finds here.
+        # Not in place: a compiled backward pass may recompute the scale from this buffer.
         self.variance = self.variance.lerp(centred.square().mean().to(self.variance), 1 - self.decay)
 
 
 @contextmanager
 def first_weights_from(generator: torch.Generator | None) -> Iterator[None]:
-    """Initialises modules from a generator, where there is one, and leaves torch's global state as it was."""
+    """Initialises modules from `generator`, if given, and restores torch's global random state."""
     if generator is None:
         yield
         return
@@ -102,7 +105,7 @@ def first_weights_from(generator: torch.Generator | None) -> Iterator[None]:
 
 
 class PerSite(nn.ModuleList):
-    """A learning part for each `sample` call, made by `make(features)` when the call is first seen."""
+    """One module per `sample` call, built by `make(features)` at the first such call."""
 
     def __init__(self, make: Callable[[int], nn.Module]) -> None:
         super().__init__()

@@ -12,12 +12,13 @@ from discrete_latents.latent.score_function.trace import Recorder, Site, run
 
 
 class DisARM(Estimator):
-    """Two antithetic samples b = 1[u > σ(−a)] and b̃ = 1[u < σ(a)], a the log-odds; the gradient of a is
-    (f(b) − f(b̃)) / 2 · (−1)^b̃ · 1[b ≠ b̃] · σ(|a|) (Dong, Mnih, Tucker 2020; U2G of Yin, Ho, Yan, Qian, Zhou 2020).
-    With several layers each has its own b̃, given the layers above, and the layers below it are drawn anew: 1 + L runs,
-    the bound being their mean.
+    """Two antithetic samples b = 1[u > σ(−a)] and b̃ = 1[u < σ(a)], with a the log-odds.
 
-    Raises NotDefined for K > 2, where it is not defined.
+    The gradient of a is (f(b) − f(b̃)) / 2 · (−1)^b̃ · 1[b ≠ b̃] · σ(|a|) (Dong, Mnih, Tucker 2020; U2G of Yin, Ho,
+    Yan, Qian, Zhou 2020). With several layers, each draws its own b̃ given the layers above, and the layers below are
+    drawn again: 1 + L runs. The bound is their mean.
+
+    Raises NotDefined for K > 2.
     """
 
     unbiased = True
@@ -34,18 +35,18 @@ class DisARM(Estimator):
             antithetic = self.antithetic(site)
             bounds.append(run(objective, recorder.replay(index, antithetic, below=sample)))
             difference = (bounds[0] - bounds[-1]).detach()[..., None, None] / 2
-            # b − b̃ is ±1 in both classes where the two differ, with the sign that the logits' gradient has, and else 0.
+            # b − b̃ is ±1 in both classes if the two differ, with the sign of the logits' gradient, else 0.
             likelier = layout.softmax(site.logits.detach()).amax(-1, keepdim=True)
             surrogate = surrogate + site.with_gradient(difference * (site.z - antithetic) * likelier)
         return torch.stack(bounds).mean(0) + surrogate
 
     def antithetic(self, site: Site) -> Tensor:
-        """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u decides."""
+        """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u determines b̃."""
         if site.logits.shape[-1] != 2:
             raise NotDefined(f"disarm is defined for Bernoulli latents, num_classes = 2, got {site.logits.shape[-1]}")
         on = (site.logits[..., 1] - site.logits[..., 0]).detach().sigmoid()
         given = site.z[..., 1] > 0.5
-        # b = 1 leaves u the part above σ(−a), where b̃ = 1 with probability (2 σ(a) − 1)₊ / σ(a); b = 0 that below it.
+        # b = 1: u is above σ(−a), where b̃ = 1 has probability (2 σ(a) − 1)₊ / σ(a). b = 0: u is below.
         chance = torch.where(given, (2 * on - 1).clamp(min=0) / on, (on / (1 - on)).clamp(max=1))
         again = (uniform(chance.shape, chance.device) < chance).to(site.z.dtype)
         return torch.stack([1 - again, again], -1)

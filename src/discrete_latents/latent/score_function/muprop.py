@@ -1,4 +1,4 @@
-"""MuProp: the score function with the mean-field network's first-order expansion as control variate."""
+"""MuProp: the score function with a first-order expansion of the mean-field network as control variate."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,11 +12,12 @@ from discrete_latents.latent.score_function.trace import Recorder, run
 
 
 class MuProp(Reinforce):
-    """The signal less f̄(π) + f̄′(π)ᵀ(z − π), where f̄ is the bound with this layer at its mean π and those below at
-    theirs (mean-field), and f̄′(π) ∂π/∂logits added to the gradient, which keeps it unbiased (Gu, Levine, Sutskever,
-    Mnih 2016, section 3). Each layer is expanded given the hard samples above it: 1 + L runs.
+    """Subtracts f̄(π) + f̄′(π)ᵀ(z − π) from the signal (Gu, Levine, Sutskever, Mnih 2016, section 3).
 
-    baselines, normalize: as `Reinforce`'s, subtracted after the expansion; the paper has them as NVIL.
+    f̄ is the bound with this layer at its mean π and the layers below at theirs (mean-field). Adding f̄′(π) ∂π/∂logits
+    to the gradient keeps it unbiased. Each layer is expanded given the hard samples above it: 1 + L runs.
+
+    baselines, normalize: those of `Reinforce`, applied after the expansion; the paper uses NVIL's.
     """
 
     differentiates = True

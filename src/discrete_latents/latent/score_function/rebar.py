@@ -1,4 +1,4 @@
-"""REBAR: the score function with a relaxed sample's bound as control variate."""
+"""REBAR: the score function with the bound of a relaxed sample as control variate."""
 
 import torch
 from jaxtyping import Float
@@ -13,13 +13,15 @@ from discrete_latents.latent.temperature import Learned, Temperature, as_tempera
 
 
 class Rebar(Estimator):
-    """The gradient of the logits is (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃): b a hard sample, z its perturbed logits, z̃
-    perturbed logits drawn anew given b, both reparameterised, and c(z) = η f(softmax(z / τ)) (Tucker, Mnih, Maddison,
-    Lawson, Sohl-Dickstein 2017, section 3). Unbiased whatever η and τ; both are trained on the gradient's variance.
-    Each layer is relaxed, and those below it with it, given the hard samples above: 1 + 2 L runs.
+    """The gradient of the logits is (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃).
 
-    temperature: τ; a `Learned` one is trained on the variance, another follows its schedule. scale: η at first.
-    Raises ValueError where it is not finite.
+    Here b is a hard sample, z its perturbed logits, z̃ perturbed logits drawn again given b, both reparameterised, and
+    c(z) = η f(softmax(z / τ)) (Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, section 3). It is unbiased for any
+    η and τ; both are trained on the gradient's variance. Each layer is relaxed together with those below it, given the
+    hard samples above: 1 + 2 L runs.
+
+    temperature: τ; a `Learned` one is trained on the variance, any other follows its schedule.
+    scale: the initial η. Raises ValueError unless it is finite.
     """
 
     unbiased = True
@@ -34,7 +36,7 @@ class Rebar(Estimator):
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()
         bound = run(objective, recorder)
-        if torch.is_inference_mode_enabled():  # where nothing has a gradient and no critic can be made
+        if torch.is_inference_mode_enabled():  # no gradients, and a critic cannot be built
             return bound
         surrogate = bound
         for index, site in enumerate(recorder.sites):
@@ -46,11 +48,11 @@ class Rebar(Estimator):
 
     @torch.enable_grad()
     def gradient(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> Tensor:
-        """The gradient of a site's logits, (B, N, K), itself a function of what is trained on its variance."""
+        """The gradient of a site's logits, (B, N, K), differentiable in τ, η and critics."""
         site = recorder.sites[index]
         logits = site.logits.detach().requires_grad_()
         log_q = layout.log_softmax(logits)
-        z = conditional_gumbels(log_q, site.z).detach() + (log_q - log_q.detach())  # given b, as if b came of z
+        z = conditional_gumbels(log_q, site.z).detach() + (log_q - log_q.detach())  # given that z has its largest at b
         again = conditional_gumbels(log_q, site.z)
         soft = layout.softmax(torch.stack([z, again]) / self.temperature())
         control, control_again = self.control(objective, recorder, index, soft).unbind()
@@ -58,7 +60,7 @@ class Rebar(Estimator):
         return (signal - control_again)[..., None, None] * site.score() + slope
 
     def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
-        """The control variate c of relaxed samples, (2, B, N, K), both with the same noise below."""
+        """The control variate c of two relaxed samples, (2, B, N, K), with the same noise in the layers below."""
 
         def below(logits: Tensor) -> Tensor:
             noise = gumbel_like(logits[0] if logits.dim() > 3 else logits)  # no leading 2 where z has no effect
@@ -68,8 +70,10 @@ class Rebar(Estimator):
         return self.scale * relaxed
 
     def variance_loss(self, gradient: Float[Tensor, "B N K"]) -> Tensor:
-        """A zero whose gradient for τ, η and critics is that of the mean squared gradient, which is that of the
-        variance since the mean does not depend on them. The model's own parameters do not see it."""
+        """A zero with the gradient of the mean squared gradient for τ, η and critics.
+
+        That is the gradient of the variance, since the mean does not depend on them. The model's parameters get none.
+        """
         tuned = [part for part in self.parameters() if part.requires_grad]
         if not tuned:
             return torch.zeros_like(gradient[0, 0, 0])

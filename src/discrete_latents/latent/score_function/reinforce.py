@@ -15,14 +15,16 @@ from discrete_latents.latent.score_function.trace import Recorder, run
 
 
 class Reinforce(Estimator):
-    """The gradient of the logits is (signal − baselines) · ∇log q(z) (Williams 1992); everything else is differentiated
-    as it stands. With one sample, the signal of a layer is the bound without the KL terms that its draw does not change
-    (the local signals of Mnih, Gregor 2014); with m, it is the m-sample bound, for each of the samples.
+    """The gradient of the logits is (signal − baselines) · ∇log q(z) (Williams 1992).
 
-    baselines: by name, what makes each from the number of features of the logits: `MovingAverage`, `InputNetwork`
-        (both and `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
-    normalize: whether the gradient of the logits is divided by max(1, the running standard deviation of the centred
-        signal): all of it, so that an analytic KL keeps its weight against the signal.
+    Everything else is differentiated directly. With one sample, a layer's signal is the bound without the KL terms that
+    its draw does not change (the local signals of Mnih, Gregor 2014). With m, each sample's signal is the m-sample
+    bound.
+
+    baselines: functions by name that build a baseline from the number of features of the logits, as `MovingAverage` and
+        `InputNetwork` (both with `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
+    normalize: whether to divide the gradient of the logits by max(1, running standard deviation of the centred signal).
+        The whole gradient is divided, so that an analytic KL keeps its weight against the signal.
     """
 
     unbiased = True
@@ -42,7 +44,7 @@ class Reinforce(Estimator):
         self.replaces_buffers = normalize
 
     def check_makers(self) -> None:
-        """Makes each baseline once, without a trace, so that a wrong setting is said now and not at the first step."""
+        """Builds each baseline once and discards it, so that a wrong setting fails now and not at the first step."""
         with torch.random.fork_rng(devices=[]):
             for name, make in self.makers.items():
                 if not callable(make):
@@ -61,7 +63,7 @@ class Reinforce(Estimator):
         bound = layout.log_mean_exp(run(objective, recorder))
         if (
             not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-        ):  # where nothing has a gradient and no baseline can be made
+        ):  # no gradients, and a baseline cannot be built
             return bound
         surrogate = bound
         for index, site in enumerate(recorder.sites):
@@ -75,11 +77,11 @@ class Reinforce(Estimator):
     def control(
         self, objective: Objective, recorder: Recorder, index: int, signal: Tensor
     ) -> tuple[Tensor, Tensor | float]:
-        """The signal of a site less a control variate, and what this adds to the gradient of its logits."""
+        """The signal of a site minus a control variate, and the correction to the gradient of its logits."""
         return signal, 0.0
 
     def centre(self, index: int, logits: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """The signal less its baselines, and zeros whose gradient trains the baselines."""
+        """The signal minus its baselines, and zeros whose gradient trains the baselines."""
         learns = self.training and torch.is_grad_enabled()
         loss = torch.zeros_like(signal)
         for baseline in self.baselines.at(index, logits).values():
@@ -93,7 +95,7 @@ class Reinforce(Estimator):
         return signal, loss - loss.detach()
 
     def with_scaled_gradient(self, index: int, logits: Tensor) -> Tensor:
-        """The logits, whose gradient is normalised where that is asked for."""
+        """The logits, with their gradient normalised if `normalize` is set."""
         if self.scales is None:
             return logits
         scaled = logits / self.scales.at(index, logits)()

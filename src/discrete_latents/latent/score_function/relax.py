@@ -16,7 +16,7 @@ from discrete_latents.latent.temperature import Temperature
 
 
 class Critic(OneHidden):
-    """r(z): one hidden layer, of a relaxed sample and of the logits that it came of; 0 at first."""
+    """r(z): one hidden layer over a relaxed sample and its logits; initially 0."""
 
     def __init__(self, features: int, hidden: int = 100) -> None:
         super().__init__(2 * features, hidden)
@@ -28,10 +28,12 @@ class Critic(OneHidden):
 
 
 class Relax(Rebar):
-    """REBAR's estimator with c(z) = η f(softmax(z / τ)) + r(softmax(z / τ)), r a network trained with τ and η on the
-    gradient's variance (Grathwohl, Choi, Wu, Roeder, Duvenaud 2018, section 3). Unbiased whatever r is.
+    """REBAR with c(z) = η f(softmax(z / τ)) + r(softmax(z / τ)).
 
-    hidden: the width of the critic's hidden layer. The others: `Rebar`.
+    The network r is trained with τ and η on the gradient's variance (Grathwohl, Choi, Wu, Roeder, Duvenaud 2018,
+    section 3). It is unbiased for any r.
+
+    hidden: width of the critic's hidden layer. The other arguments: `Rebar`.
     """
 
     def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0, hidden: int = 100) -> None:

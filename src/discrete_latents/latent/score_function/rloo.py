@@ -9,10 +9,12 @@ from discrete_latents.latent.score_function.trace import Recorder, run
 
 
 class RLOO(Estimator):
-    """The score function over several draws of the single-sample bound, each with the mean of the others as its
-    baseline (Kool, van Hoof, Welling 2019). A layer's signal leaves out the KL terms that its draw does not change.
+    """The score function over several draws of the single-sample bound (Kool, van Hoof, Welling 2019).
 
-    draws: how many, at least 2.
+    The baseline of a draw is the mean of the others. A layer's signal leaves out the KL terms that its draw does not
+    change.
+
+    draws: their number, at least 2.
     """
 
     unbiased = True
@@ -27,6 +29,6 @@ class RLOO(Estimator):
         total = bounds
         for site in recorder.sites:
             signal = (bounds + site.kl).detach()
-            centred = (signal - signal.mean(0)) * self.draws / (self.draws - 1)  # less the mean of the others
+            centred = (signal - signal.mean(0)) * self.draws / (self.draws - 1)  # minus the mean of the others
             total = total + site.with_gradient(centred[..., None, None] * site.score())
         return total.mean(0)

@@ -1,4 +1,4 @@
-"""Running an objective on hard samples with notes, and again with some of its draws replaced."""
+"""Records a run of an objective on hard samples, and replays it with some draws replaced."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from discrete_latents.latent.sampler import Sampler, log_weights
 class Site:
     """One `sample` call of a run on hard samples.
 
-    logits: (*S, B, N, K), with their graph. z: what was drawn, one-hot. kl: the KL terms, (*S, B), that stand before
-    the draw is made and so do not depend on it.
+    logits: (*S, B, N, K), with their graph. z: the one-hot draw. kl: the KL terms, (*S, B), computed before the draw,
+    which do not depend on it.
     """
 
     logits: Tensor
@@ -26,19 +26,19 @@ class Site:
     kl: Tensor | float
 
     def score(self) -> Float[Tensor, "*S B N K"]:
-        """∇ log q(z) for the logits, z − π."""
+        """The gradient of log q(z) for the logits, z − π."""
         return self.z - layout.softmax(self.logits.detach())
 
     def with_gradient(self, gradient: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B"]:
-        """Zeros whose gradient for the logits is the given one: what an estimator adds to its bound."""
+        """Zeros whose gradient for the logits is `gradient`; an estimator adds them to its bound."""
         product = (self.logits * gradient.detach()).sum((-1, -2))
         return product - product.detach()
 
 
 class Recorder(HardSampler):
-    """A hard sampler that notes its sites and its Gaussian noise.
+    """A hard sampler that records its sites and its Gaussian noise.
 
-    incoming: what is done to the logits of a site, given its index, before anything else.
+    incoming: applied first to the logits of a site, as `incoming(index, logits)`.
     """
 
     def __init__(
@@ -68,8 +68,11 @@ class Recorder(HardSampler):
         return self.noise[-1]
 
     def replay(self, index: int, z: Tensor, below: Callable[[Tensor], Tensor]) -> Sampler:
-        """A sampler of the same run with site `index` at z: the draws above it and the Gaussian noise as they were,
-        what comes below it drawn by `below` from its logits. z may have further sample dimensions in front."""
+        """A sampler that repeats the run with z at site `index`.
+
+        Draws above the site and Gaussian noise are kept; the sites below are drawn by `below` from their logits. z may
+        have additional leading sample dimensions.
+        """
         return Replay([site.z for site in self.sites[:index]] + [z], below, self.noise)
 
 
@@ -95,5 +98,5 @@ class Replay(Sampler):
 
 
 def run(objective: Objective, sampler: Sampler) -> Float[Tensor, "*S B"]:
-    """The objective less the KL: the log-weights of the samples."""
+    """The objective minus the KL: the log-weights of the samples."""
     return log_weights(objective, sampler)

@@ -13,8 +13,10 @@ from discrete_latents.latent.score_function.trace import Recorder, run
 
 
 class VIMCO(Estimator):
-    """The m-sample bound log (1/m) Σ w, each sample's signal being the bound less what it would be with that sample's
-    weight replaced by the geometric mean of the others (Mnih, Rezende 2016, section 2.4).
+    """The score function of the m-sample bound log (1/m) Σ w (Mnih, Rezende 2016, section 2.4).
+
+    The signal of a sample is the bound minus the bound with that sample's weight replaced by the geometric mean of the
+    others.
 
     samples: m, at least 2.
     """
