@@ -305,7 +305,8 @@ def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
 
 
 def before_each_batch(trainer: pl.Trainer, function: Callable[[], None]) -> None:
-    """Calls a function in all of several processes before each training batch, instead of Lightning's SIGTERM check."""
+    """With several processes, calls a function in each of them before each training batch, in place of Lightning's
+    SIGTERM check."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = function  # type: ignore[method-assign]
 
 

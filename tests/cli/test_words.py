@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import ROOT, SMALL, beyond_progress, shell
 from tests.helpers.modules import run_module
+from tests.helpers.tables import rest_is_slow
 
 QUICK = [*SMALL, "debug=one_batch", "callbacks.pictures.every_n_epochs=0"]
 
@@ -33,7 +34,7 @@ def pasted(line: str) -> list[str]:
     return done.stdout.decode().split("\0")[:-1]
 
 
-@pytest.mark.parametrize("name", FOLDERS, ids=repr)
+@pytest.mark.parametrize("name", rest_is_slow(FOLDERS, 2), ids=repr)
 def test_a_folder_of_any_name_is_written_resumed_and_evaluated(command, tmp_path, name):
     folder = tmp_path / "logs" / name
     outcome = command("train", *QUICK, f"hydra.run.dir=logs/{name}")
@@ -141,7 +142,7 @@ def test_relative_paths_are_those_of_the_start_when_the_job_moves(command, monke
 
 
 @pytest.mark.parametrize("group", ["job_logging", "hydra_logging"])
-@pytest.mark.parametrize("option", ["disabled", "none", "default", "colorlog"])
+@pytest.mark.parametrize("option", rest_is_slow(["disabled", "none", "default", "colorlog"], 1))
 def test_logging_of_any_kind(command, group, option):
     if option == "colorlog":
         pytest.importorskip("hydra_colorlog")
@@ -192,18 +193,24 @@ def test_validation_by_batches_over_epochs(command, tmp_path):
 
 @pytest.mark.parametrize(
     "word",
-    [
-        *("+trainer.fast_dev_run=true", "+trainer.fast_dev_run=2", "+trainer.min_epochs=1", "+trainer.min_steps=1"),
-        *("+trainer.max_time=00:01:00:00", "+trainer.limit_predict_batches=1", "+trainer.deterministic=true"),
-        *("+trainer.benchmark=false", "+trainer.inference_mode=false", "+trainer.gradient_clip_algorithm=value"),
-        *("+trainer.sync_batchnorm=true", "+trainer.reload_dataloaders_every_n_epochs=1", "+trainer.profiler=simple"),
-        *("+trainer.accumulate_grad_batches=1", "+trainer.enable_progress_bar=true", "+trainer.num_nodes=1"),
-        *(
-            "+width=16 model.network.hidden=[${width}]",
-            "+name.of.mine=16 model.network.hidden=[${name.of.mine}]",
-            "++seed=3",
-        ),
-    ],
+    rest_is_slow(
+        [
+            *("+trainer.fast_dev_run=true", "+trainer.fast_dev_run=2", "+trainer.min_epochs=1", "+trainer.min_steps=1"),
+            *("+trainer.max_time=00:01:00:00", "+trainer.limit_predict_batches=1", "+trainer.deterministic=true"),
+            *("+trainer.benchmark=false", "+trainer.inference_mode=false", "+trainer.gradient_clip_algorithm=value"),
+            *(
+                "+trainer.sync_batchnorm=true",
+                "+trainer.reload_dataloaders_every_n_epochs=1",
+                "+trainer.profiler=simple",
+            ),
+            *("+trainer.accumulate_grad_batches=1", "+trainer.enable_progress_bar=true", "+trainer.num_nodes=1"),
+            *(
+                "+width=16 model.network.hidden=[${width}]",
+                "+name.of.mine=16 model.network.hidden=[${name.of.mine}]",
+                "++seed=3",
+            ),
+        ]
+    ),
 )
 def test_what_a_plus_adds_works(command, word):
     outcome = command("train", *QUICK, *word.split())
@@ -227,6 +234,7 @@ def test_no_terminal_makes_a_sweep_fail(how, tmp_path):
         assert results["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_search_in_a_folder_of_any_name_while_jobs_move(tmp_path):
     name = "s=e,a (1) é'[csv]?#%"
     words = [*SMALL, "trainer.max_epochs=1", "search.trials=1", "hydra.job.chdir=true", f"search.dir={name}"]

@@ -108,11 +108,8 @@ def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#
     log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
     kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
     if masks.visible(kl) and (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
-        return kl  # no masks, or the same masks in both
-    log_q, log_p = (
-        layout.log_softmax(masks.with_finite_logits(logits)),
-        layout.log_softmax(masks.with_finite_logits(prior)),
-    )
+        return kl  # no mask, or the same in both
+    log_q, log_p = (layout.log_softmax(masks.with_finite_logits(each)) for each in (logits, prior))
     q = log_q.exp()
     log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
     return (q * log_ratio.masked_fill(q == 0, 0.0)).sum((-1, -2))
