@@ -254,6 +254,17 @@ def is_last_batch(trainer: pl.Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
+def optimizer_steps_now(trainer: pl.Trainer) -> bool:
+    """Whether the present training batch ends with an optimiser step, and not with gradients that are kept for one."""
+    return trainer.accumulate_grad_batches == 1 or not trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def gradients_are_kept(trainer: pl.Trainer) -> bool:
+    """Whether, between two training batches, gradients are kept for a later optimiser step: no checkpoint has them."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return trainer.accumulate_grad_batches > 1 and not (progress.is_last_batch or optimizer_steps_now(trainer))
+
+
 def validation_follows(trainer: pl.Trainer) -> bool:
     """Whether validation comes between the present training batch and the next."""
     fetcher = trainer.fit_loop._data_fetcher

@@ -16,8 +16,10 @@ from discrete_latents.checks import whole
 from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import (
     BestCheckpoint,
+    gradients_are_kept,
     is_last_batch,
     log_epoch,
+    optimizer_steps_now,
     set_received_sigterm,
     validation_follows,
 )
@@ -64,6 +66,8 @@ class Checkpoints(BestCheckpoint):
         self.signals.take_over(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        if not optimizer_steps_now(trainer):  # gradients that are kept for a later step are in no checkpoint
+            return
         stop = self.signals.asked and trainer.world_size == 1
         save = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         save |= trainer.global_step == trainer.max_steps  # which may be raised
@@ -78,20 +82,20 @@ class Checkpoints(BestCheckpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if self.fitting(trainer) and not is_last_batch(trainer):
+        if self.fitting(trainer) and not is_last_batch(trainer) and not gradients_are_kept(trainer):
             self.write_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         log_epoch(trainer)  # or a run that goes on from here would never log this epoch
         super().on_train_epoch_end(trainer, pl_module)
-        if is_last_batch(trainer) or not self.is_saved(trainer):
+        if is_last_batch(trainer) or not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             self.write_last(trainer)  # and not where max_steps came first: from here Lightning would begin the next
         set_received_sigterm(trainer, self.signals.asked_anywhere(trainer))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, SIGTERMException) or not self.fitting(trainer):
             return  # SIGTERM is heeded between two batches, any other exception is raised in the middle of something
-        if not self.is_saved(trainer):
+        if not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             self.write_last(trainer)
         self.signals.requeue(trainer)
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from discrete_latents.lightning_internals import before_each_batch, heeded_signals
+from discrete_latents.lightning_internals import before_each_batch, gradients_are_kept, heeded_signals
 
 
 class StopSignals:
@@ -23,11 +23,11 @@ class StopSignals:
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Puts handlers in place of Lightning's, and not of somebody else's. Several processes then stop before the
-        same batch, whichever of them was asked."""
+        same batch, whichever of them was asked, and never between the batches of one optimiser step."""
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
             signal.signal(number, handlers[name])
-        before_each_batch(trainer, lambda: self.stop_together(trainer))
+        before_each_batch(trainer, lambda: gradients_are_kept(trainer) or self.stop_together(trainer))
 
     def stop(self, *_: Any) -> None:
         self.asked = True
