@@ -20,6 +20,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
@@ -321,11 +322,23 @@ def set_received_sigterm(trainer: pl.Trainer, received: bool) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# How a trainer was set up
+
+
+def starts_by_forking(trainer: pl.Trainer) -> bool:
+    """Whether training runs in processes that `multiprocessing` spawns or forks: ddp_spawn, ddp_fork, ddp_notebook."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints and loggers
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, but for last.ckpt, which is written by `write_last` and at no other time."""
+    """Lightning's ModelCheckpoint, but for last.ckpt, which is written by `write_last` and at no other time. What a
+    better checkpoint replaces is deleted only after that: every file that last.ckpt knows of exists."""
+
+    replaced: tuple[str, ...] = ()
 
     def _save_last_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         """Nothing: Lightning writes it beside a new best alone."""
@@ -334,6 +347,21 @@ class BestCheckpoint(ModelCheckpoint):
         """Writes last.ckpt of the present state, where `save_last` is set."""
         if self.save_last:
             super()._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self.delete_replaced(trainer)
+
+    def _remove_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        self.replaced += (filepath,)
+        if not self.save_last:
+            self.delete_replaced(trainer)
+
+    def delete_replaced(self, trainer: pl.Trainer) -> None:
+        for path in self.replaced:
+            if path not in (*self.best_k_models, self.best_model_path, self.last_model_path):
+                super()._remove_checkpoint(trainer, path)
+        self.replaced = ()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.delete_replaced(trainer)
 
     def is_saved(self, trainer: pl.Trainer) -> bool:
         """Whether the last checkpoint that was written, best or last, is of the present global step."""

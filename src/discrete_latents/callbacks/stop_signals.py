@@ -27,7 +27,7 @@ class StopSignals:
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
             signal.signal(number, handlers[name])
-        before_each_batch(trainer, lambda: gradients_are_kept(trainer) or self.stop_together(trainer))
+        before_each_batch(trainer, lambda: self.stop_together(trainer))
 
     def stop(self, *_: Any) -> None:
         self.asked = True
@@ -40,8 +40,8 @@ class StopSignals:
         return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
 
     def stop_together(self, trainer: pl.Trainer) -> None:
-        """Raises SIGTERMException in every process where any was asked."""
-        if self.asked_anywhere(trainer):
+        """Raises SIGTERMException in every process where any was asked, and no gradients wait for a step."""
+        if not gradients_are_kept(trainer) and self.asked_anywhere(trainer):
             raise SIGTERMException
 
     def requeue(self, trainer: pl.Trainer) -> None:
