@@ -93,9 +93,7 @@ class RunDirectory:
         """
         results = self.read_results()
         named = results.get("checkpoint")
-        if (named is not None and self.inside(named, self.results) == self.best) or (
-            named is None and self.best.is_file()
-        ):
+        if self.best.is_file() and (named is None or self.inside(named, self.results) == self.best):
             return self.best
         progress = best_of(self.last) if self.last.is_file() else None
         if named is not None and (progress is None or progress.step <= results.get("steps", 0)):

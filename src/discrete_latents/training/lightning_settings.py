@@ -61,9 +61,9 @@ REFUSED_CALLBACKS: Mapping[str, str] = {
     "BasePredictionWriter": "a run makes no predictions",
     "BatchSizeFinder": "its batch size would be in no saved configuration; data.batch_size is the setting",
     "GradientAccumulationScheduler": "trainer.accumulate_grad_batches is the setting, one for all epochs",
-    "LearningRateFinder": "its rate would be in no saved configuration; `discrete-latents-search` looks for optimizer.lr",
+    "LearningRateFinder": "its rate would be in no saved configuration; python -m discrete_latents.search searches it",
     "ModelPruning": "the weights that it leaves are those of no validated checkpoint",
-    "StochasticWeightAveraging": "its average is never validated, and the weights that are tested are the best validated",
+    "StochasticWeightAveraging": "its average is never validated, and what is tested is the best that was",
     "WeightAveraging": "a resumed run would not go on exactly with its average",
 }
 """Of Lightning's callbacks, with their subclasses: what they do that this package does not keep to."""
@@ -121,8 +121,8 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
             continue
         if not ours:
             raise UserError(
-                f"callbacks.{name} must be a discrete_latents.callbacks.Checkpoints, got {type(callback).__name__}, from "
-                "whose files no run goes on exactly"
+                f"callbacks.{name} must be a discrete_latents.callbacks.Checkpoints, got a {type(callback).__name__}: no "
+                "run goes on exactly from its files"
             )
         if callback.save_last or callback.dirpath in (None, saving[ours[0]].dirpath):
             raise UserError(
