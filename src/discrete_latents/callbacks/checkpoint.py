@@ -44,9 +44,9 @@ class WholeFiles(TorchCheckpointIO):
 
 
 WITHOUT_EFFECT = {
-    "every_n_train_steps": "every_n_steps is the setting: last.ckpt is written this often, the best after validations",
-    "train_time_interval": "a time is no place to resume from exactly; every_n_steps writes last.ckpt",
-    "save_on_exception": "an exception comes in the middle of a step; last.ckpt is the last state to resume from",
+    "every_n_train_steps": "every_n_steps is the setting, for the last state; the best is chosen after validations",
+    "train_time_interval": "every_n_steps is the setting, since no two runs reach a time at the same step",
+    "save_on_exception": "an exception comes in the middle of a step, from where no run goes on exactly",
 }
 """Of Lightning's ModelCheckpoint."""
 
@@ -71,7 +71,7 @@ class Checkpoints(BestCheckpoint):
             if settings.get(name):
                 raise ValueError(f"{name} must be null, got {settings[name]!r}: {why}")
         if settings.get("save_last") not in (None, True, False):
-            raise ValueError(f"save_last must be true or false, got {settings['save_last']!r}: last.ckpt is a file")
+            raise ValueError(f"save_last must be true or false, got {settings['save_last']!r}")
         if not settings.get("dirpath"):
             raise ValueError(f"dirpath must be a folder, got {settings.get('dirpath')!r}")
         super().__init__(**settings)
@@ -188,5 +188,5 @@ def unique_name(name: str | None, several: bool) -> str | None:
         return None
     plain = re.sub(r"\{[^{}]*\}", "", name)
     if name == "last" or "/" in plain or "\\" in plain or name.startswith(".") or not name.strip():
-        raise ValueError(f"filename must be the name of a file beside last.ckpt, without folders, got {name!r}")
+        raise ValueError(f"filename must be the name of a file, without folders, and not the last one's, got {name!r}")
     return f"{name}-{{step}}" if several and not re.search(r"\{step[:}]", name) else name

@@ -84,22 +84,22 @@ def check_trainer_settings(config: DictConfig) -> None:
             continue
         value = config.trainer[name]
         if not any(type(value) is type(other) and value == other for other in allowed):
-            said = f"must be {' or '.join(map(in_words, allowed))}" if allowed else "is not a setting"
-            raise UserError(f"trainer.{name} {said}, got {in_words(value)}: {instead}")
+            said = f"must be {' or '.join(map(as_yaml, allowed))}" if allowed else "is not a setting"
+            raise UserError(f"trainer.{name} {said}, got {as_yaml(value)}: {instead}")
     clipped, algorithm = (config.trainer.get(f"gradient_clip_{part}") for part in ("val", "algorithm"))
     if algorithm is not None and clipped is None:
         raise UserError(f"trainer.gradient_clip_algorithm must be null where gradient_clip_val is, got {algorithm!r}")
     interval, root = config.trainer.get("val_check_interval"), config.trainer.get("default_root_dir")
     if isinstance(interval, str | DictConfig):
         raise UserError(
-            f"trainer.val_check_interval must be a number of batches or a share of an epoch, got {in_words(interval)}: "
+            f"trainer.val_check_interval must be a number of batches or a share of an epoch, got {as_yaml(interval)}: "
             "validations by time make no run that can be repeated"
         )
     if root != config.paths.output_dir:
         raise UserError(f"trainer.default_root_dir must be paths.output_dir = {config.paths.output_dir}, got {root}")
 
 
-def in_words(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value as it is written in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -121,13 +121,13 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
             continue
         if not ours:
             raise UserError(
-                f"callbacks.{name} must be a discrete_latents.callbacks.Checkpoints, got a {type(callback).__name__}: no "
-                "run goes on exactly from its files"
+                f"callbacks.{name} must be a discrete_latents.callbacks.Checkpoints, got a "
+                f"{type(callback).__name__}: no run goes on exactly from its files"
             )
         if callback.save_last or callback.dirpath in (None, saving[ours[0]].dirpath):
             raise UserError(
                 f"callbacks.{name} must have a dirpath of its own and no save_last beside callbacks.{ours[0]}, got "
-                f"dirpath = {callback.dirpath} and save_last = {in_words(callback.save_last)}"
+                f"dirpath = {callback.dirpath} and save_last = {as_yaml(callback.save_last)}"
             )
 
 

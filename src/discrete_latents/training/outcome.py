@@ -41,4 +41,6 @@ def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[Non
         with suppress(OSError), run.log.open("a") as file:
             traceback.print_exception(error, file=file)
         said = f"{type(error).__name__}: {first_line(error)}"
-        log.warning("after the test, whose metrics are complete in %s: %s (train.log has more)", run.results, said)
+        log.warning(
+            "after the test, whose metrics are complete in %s: %s (%s has more)", run.results, said, run.log.name
+        )

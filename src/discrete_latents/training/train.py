@@ -138,6 +138,8 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
         raise UserError(divergence_report(model, error)) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer: {first_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise UserError(f"callbacks or loggers: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if "Early stopping conditioned on metric" in str(error):
             raise UserError(f"callbacks: {first_line(error)}") from error
