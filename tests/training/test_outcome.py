@@ -38,7 +38,7 @@ class Failing(pl.Callback):
     """Raises in one hook, once there is a test."""
 
     def __init__(self, hook, error):
-        def act(trainer, *_):
+        def act(trainer, *_, **__):
             if trainer.state.fn == "test":
                 raise error
 
@@ -145,7 +145,9 @@ def test_images_of_any_number_of_channels_are_drawn(tmp_path, channels):
     for split in ("train", "val", "test"):
         images = np.random.default_rng(0).integers(0, 256, (30, 8, 6, channels), dtype=np.uint8)
         np.save(tmp_path / f"{split}_images.npy", np.moveaxis(images, -1, 1) if channels != 1 else images[..., 0])
-    config = configured(tmp_path / "run", "data=arrays", f"data.source.folder={tmp_path}")
+    config = configured(
+        tmp_path / "run", "data=arrays", f"data.source.folder={tmp_path}", "trainer.log_every_n_steps=1"
+    )
     results = train(config, NAMES)
     assert results["status"] == "completed"
     assert {path.stem for path in RunDirectory(tmp_path / "run").images.glob("*.png")} >= {"samples"}
