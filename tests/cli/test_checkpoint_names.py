@@ -1,5 +1,5 @@
-"""Whatever the settings of `callbacks.checkpoint` call the checkpoints: the best, as the rows of metrics.csv show it, is
-what is tested, recorded, evaluated, loaded and resumed from. What cannot be so is refused before training."""
+"""Whatever the settings of `callbacks.checkpoint` call the checkpoints: the best, as the rows of metrics.csv show it,
+is what is tested, recorded, evaluated, loaded and resumed from. What cannot be so is refused before training."""
 
 import csv
 import json
@@ -32,8 +32,8 @@ NAMES = {
     "none": "+callbacks.checkpoint.save_top_k=0",
     "own name": "callbacks.checkpoint.filename=mine",
     "metric in it": "'callbacks.checkpoint.filename=\"epoch={epoch}-{val/nelbo:.2f}\"'",
-    "no metric's name": "'callbacks.checkpoint.filename=\"{epoch}-{val/nelbo:.2f}\"' +callbacks.checkpoint.auto_insert_metric_name=false",
-    "three of one epoch": "'callbacks.checkpoint.filename=\"{epoch}\"' +callbacks.checkpoint.save_top_k=3 +trainer.val_check_interval=5",
+    "no metric's name": "'callbacks.checkpoint.filename=\"{epoch}-{val/nelbo:.2f}\"' +callbacks.checkpoint.auto_insert_metric_name=false",  # noqa: E501
+    "three of one epoch": "'callbacks.checkpoint.filename=\"{epoch}\"' +callbacks.checkpoint.save_top_k=3 +trainer.val_check_interval=5",  # noqa: E501
     "default name": "callbacks.checkpoint.filename=null",
     "versions": "callbacks.checkpoint.enable_version_counter=true +callbacks.checkpoint.save_top_k=2",
     "not last": "callbacks.checkpoint.save_last=false",
