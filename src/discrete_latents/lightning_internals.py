@@ -20,6 +20,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
@@ -259,6 +260,17 @@ def is_last_batch(trainer: pl.Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
+def optimizer_steps_now(trainer: pl.Trainer) -> bool:
+    """Whether the present training batch ends with an optimiser step, and not with gradients that are kept for one."""
+    return trainer.accumulate_grad_batches == 1 or not trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def gradients_are_kept(trainer: pl.Trainer) -> bool:
+    """Whether, between two training batches, gradients are kept for a later optimiser step: no checkpoint has them."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return trainer.accumulate_grad_batches > 1 and not (progress.is_last_batch or optimizer_steps_now(trainer))
+
+
 def validation_follows(trainer: pl.Trainer) -> bool:
     """Whether validation runs between the current training batch and the next."""
     fetcher = trainer.fit_loop._data_fetcher
@@ -316,11 +328,23 @@ def set_received_sigterm(trainer: pl.Trainer, received: bool) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# How a trainer was set up
+
+
+def starts_by_forking(trainer: pl.Trainer) -> bool:
+    """Whether training runs in processes that `multiprocessing` spawns or forks: ddp_spawn, ddp_fork, ddp_notebook."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints and loggers
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, except that only `write_last` writes last.ckpt."""
+    """Lightning's ModelCheckpoint, except that only `write_last` writes last.ckpt, and that a checkpoint which a better
+    one replaces is deleted only after that: every file that last.ckpt knows of exists."""
+
+    replaced: tuple[str, ...] = ()
 
     def _save_last_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         """Does nothing: Lightning would write last.ckpt only with a new best checkpoint."""
@@ -329,6 +353,21 @@ class BestCheckpoint(ModelCheckpoint):
         """Writes last.ckpt for the current state if `save_last` is set."""
         if self.save_last:
             super()._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self.delete_replaced(trainer)
+
+    def _remove_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        self.replaced += (filepath,)
+        if not self.save_last:
+            self.delete_replaced(trainer)
+
+    def delete_replaced(self, trainer: pl.Trainer) -> None:
+        for path in self.replaced:
+            if path not in (*self.best_k_models, self.best_model_path, self.last_model_path):
+                super()._remove_checkpoint(trainer, path)
+        self.replaced = ()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.delete_replaced(trainer)
 
     def is_saved(self, trainer: pl.Trainer) -> bool:
         """Whether the most recent checkpoint, best or last, is of the current global step."""

@@ -24,7 +24,7 @@ from discrete_latents.errors import UserError
 from discrete_latents.networks import LinearNetwork
 from discrete_latents.networks.onednn_linear import FASTER
 from discrete_latents.training.build import build_trainer, make_model
-from discrete_latents.training.validate import check
+from discrete_latents.training.validate import check_settings
 from tests.cli.conftest import Outcome, snapshot, weights
 
 RUNS = Path(__file__).parents[1] / "data" / "runs_before"
@@ -215,6 +215,6 @@ def test_a_model_of_ones_own_may_have_the_former_name():
 
     config = composed(["+model.hidden=[8]", "paths.output_dir=."])
     with pytest.raises(UserError, match=r"^model\.hidden is not a setting"):
-        check(config)
+        check_settings(config)
     config.model._target_ = "my_package.MyModel"
-    check(config)
+    check_settings(config)

@@ -1,6 +1,7 @@
 """Checkpoints of a run: of states from which it goes on exactly, whole or not at all, wherever its folder is."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from discrete_latents.checks import whole
 from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import (
     BestCheckpoint,
+    gradients_are_kept,
     is_last_batch,
     log_epoch,
+    optimizer_steps_now,
     set_received_sigterm,
     validation_follows,
 )
@@ -40,20 +43,56 @@ class WholeFiles(TorchCheckpointIO):
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
+WITHOUT_EFFECT = {
+    "every_n_train_steps": "every_n_steps is the setting, for the last state; the best is chosen after validations",
+    "train_time_interval": "every_n_steps is the setting, since no two runs reach a time at the same step",
+    "save_on_exception": "an exception comes in the middle of a step, from where no run goes on exactly",
+}
+"""Of Lightning's ModelCheckpoint."""
+
+
 class Checkpoints(BestCheckpoint):
-    """best.ckpt by validation, as Lightning's, and last.ckpt, from which a run goes on as if it had never stopped: at
-    the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where max_steps or one of
-    `StopSignals` stops training.
+    """The best checkpoints by validation, as Lightning's, and last.ckpt, from which a run goes on as if it had never
+    stopped: at the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where max_steps
+    or one of `StopSignals` stops training. Not in the middle of accumulated gradients.
     A checkpoint is written once what was logged before it stands in metrics.csv, and says how many rows those are.
 
+    settings: of Lightning's ModelCheckpoint. filename: of the best, with {epoch}, {step} and logged metrics; a / in a
+    metric's name becomes _, and where several are kept their names end in the step if they do not have it. Of a
+    training whose best is saved each time, `best_model_path` is the one that is tested.
+
     A run that was moved keeps its best: paths are those of the folder that it is in now, where Lightning forgets the
-    best score and lets the next validation replace a better checkpoint. Raises ValueError for every_n_steps below 1.
+    best score and lets the next validation replace a better checkpoint. Raises ValueError for settings that cannot
+    work or would have no effect, and UserError where a resumed run is to choose its best by another rule.
     """
 
     def __init__(self, every_n_steps: int | None = None, **settings: Any) -> None:
+        for name, why in WITHOUT_EFFECT.items():
+            if settings.get(name):
+                raise ValueError(f"{name} must be null, got {settings[name]!r}: {why}")
+        if settings.get("save_last") not in (None, True, False):
+            raise ValueError(f"save_last must be true or false, got {settings['save_last']!r}")
+        if not settings.get("dirpath"):
+            raise ValueError(f"dirpath must be a folder, got {settings.get('dirpath')!r}")
         super().__init__(**settings)
         self.every_n_steps = None if every_n_steps is None else whole("every_n_steps", every_n_steps)
+        if self.save_last and self.save_weights_only:
+            raise ValueError(
+                "save_weights_only must be false where save_last is true: no run goes on from weights alone"
+            )
+        if self.every_n_steps is not None and not self.save_last:
+            raise ValueError(f"every_n_steps must be null where save_last is false, got {every_n_steps}")
+        self.filename = unique_name(self.filename, several=self.save_top_k not in (0, 1))
+        try:
+            self.format_checkpoint_name({})
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+            raise ValueError(f"filename must be a template of a name, got {self.filename!r}: {error}") from error
         self.signals = StopSignals()
+
+    def format_checkpoint_name(self, metrics: Any, *arguments: Any, **how: Any) -> str:
+        path = Path(super().format_checkpoint_name(metrics, *arguments, **how))
+        folder = Path(str(self.dirpath))
+        return str(folder / str(path.relative_to(folder)).replace("/", "_"))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -64,6 +103,8 @@ class Checkpoints(BestCheckpoint):
         self.signals.take_over(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        if not optimizer_steps_now(trainer):  # gradients that are kept for a later step are in no checkpoint
+            return
         stop = self.signals.asked and trainer.world_size == 1
         save = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         save |= trainer.global_step == trainer.max_steps  # which may be raised
@@ -78,20 +119,20 @@ class Checkpoints(BestCheckpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if self.fitting(trainer) and not is_last_batch(trainer):
+        if self.fitting(trainer) and not is_last_batch(trainer) and not gradients_are_kept(trainer):
             self.write_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         log_epoch(trainer)  # or a run that goes on from here would never log this epoch
         super().on_train_epoch_end(trainer, pl_module)
-        if is_last_batch(trainer) or not self.is_saved(trainer):
+        if is_last_batch(trainer) or not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             self.write_last(trainer)  # and not where max_steps came first: from here Lightning would begin the next
         set_received_sigterm(trainer, self.signals.asked_anywhere(trainer))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, SIGTERMException) or not self.fitting(trainer):
             return  # SIGTERM is heeded between two batches, any other exception is raised in the middle of something
-        if not self.is_saved(trainer):
+        if not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             self.write_last(trainer)
         self.signals.requeue(trainer)
 
@@ -108,9 +149,23 @@ class Checkpoints(BestCheckpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        if self.fitting(trainer):
+            self.check_rule(checkpoint)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV) and self.fitting(trainer) and "metrics_rows" in checkpoint:
                 logger.continue_after(checkpoint["metrics_rows"])
+
+    def check_rule(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError where the run that is resumed chose its best by another metric or at other times, since a
+        score of one rule says nothing under another."""
+        kind = f"{type(self).__name__}{{"
+        rules = [key for key in checkpoint["callbacks"] if key.startswith(kind)]
+        if rules and self.state_key not in rules:
+            raise UserError(
+                "callbacks.checkpoint.monitor, mode and every_n_epochs must be those that the run was trained with, "
+                f"{rules[0].removeprefix(type(self).__name__)}, got monitor = {self.monitor}, mode = {self.mode}, "
+                f"every_n_epochs = {self.every_n_epochs}"
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -119,3 +174,19 @@ class Checkpoints(BestCheckpoint):
         moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | moved | {"best_k_models": best, "dirpath": self.dirpath})
+
+
+def unique_name(name: str | None, several: bool) -> str | None:
+    """A template for the names of checkpoints, with the step added where several are kept and it does not hold it.
+
+    Raises ValueError for what names no file in the checkpoints' folder beside last.ckpt.
+
+    >>> unique_name("best", several=True), unique_name("at-{step}-{val/nelbo:.2f}", several=True)
+    ('best-{step}', 'at-{step}-{val/nelbo:.2f}')
+    """
+    if name is None:
+        return None
+    plain = re.sub(r"\{[^{}]*\}", "", name)
+    if name == "last" or "/" in plain or "\\" in plain or name.startswith(".") or not name.strip():
+        raise ValueError(f"filename must be the name of a file, without folders, and not the last one's, got {name!r}")
+    return f"{name}-{{step}}" if several and not re.search(r"\{step[:}]", name) else name

@@ -32,6 +32,19 @@ class Pictures(pl.Callback):
         self.every_n_epochs = whole("every_n_epochs", every_n_epochs, least=0)
         self.count = count
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+        """Draws once before training, and keeps nothing: what cannot be drawn is said now."""
+        if trainer.is_global_zero and not isinstance(trainer.strategy, FSDPStrategy):
+            for rows in self.draw(trainer, pl_module, "val").values():
+                arrange(rows)
+
+    @torch.no_grad()
+    def draw(self, trainer: pl.Trainer, model: LatentModel, split: str) -> dict[str, Tensor]:
+        data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
+        batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
+        with model.evaluation_noise():
+            return {name: rows.float().cpu() for name, rows in model.pictures(batch).items()}
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self.write(trainer, pl_module, "val")
@@ -44,23 +57,23 @@ class Pictures(pl.Callback):
     def write(self, trainer: pl.Trainer, model: LatentModel, split: str) -> None:
         if isinstance(trainer.strategy, FSDPStrategy):
             return
-        data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
-        batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
-        with model.evaluation_noise():
-            pictures = model.pictures(batch)
+        pictures = self.draw(trainer, model, split)
         figures = model.figures()
         written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
         for name, figure in figures.items():
             save = partial(figure.savefig, format="png", dpi=120, bbox_inches="tight")
             atomic_write(written[name], save)
         for name, rows in pictures.items():
-            save = partial(save_image, arrange(rows.float().cpu()), format="png")
+            save = partial(save_image, arrange(rows), format="png")
             atomic_write(written[name], save)
         log_pictures(trainer.loggers, written, trainer.global_step)
 
 
 def arrange(rows: Tensor) -> Tensor:
-    """One picture, (3, height, width), of rows of images, (rows, columns, C, H, W)."""
+    """One picture, (3, height, width), of rows of images, (rows, columns, C, H, W): colours where C is 3, and the
+    channels as grey images side by side where it is neither 1 nor 3."""
+    if rows.shape[2] not in (1, 3):
+        rows = rows.transpose(2, 3).flatten(3).unsqueeze(2)
     scale = -(-SMALLEST // rows.shape[-1])
     images = rows.flatten(0, 1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     return make_grid(images.clamp(0, 1), nrow=rows.shape[1], padding=2, pad_value=0.5)

@@ -64,7 +64,7 @@ class RunProgress(ProgressBar):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.progress is not None:
-            self.progress.advance(self.task)
+            self.progress.update(self.task, completed=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.progress is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from discrete_latents.lightning_internals import before_each_batch, heeded_signals
+from discrete_latents.lightning_internals import before_each_batch, gradients_are_kept, heeded_signals
 
 
 class StopSignals:
@@ -24,7 +24,8 @@ class StopSignals:
     def take_over(self, trainer: pl.Trainer) -> None:
         """Replaces Lightning's signal handlers, but no others.
 
-        Whichever process receives the signal, all of them stop before the same batch.
+        Whichever process receives the signal, all of them stop before the same batch, and never between the batches of
+        one optimiser step.
         """
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
@@ -42,8 +43,8 @@ class StopSignals:
         return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
 
     def stop_together(self, trainer: pl.Trainer) -> None:
-        """Raises SIGTERMException in every process if any received a signal."""
-        if self.asked_anywhere(trainer):
+        """Raises SIGTERMException in every process if any received a signal and no gradients wait for a step."""
+        if not gradients_are_kept(trainer) and self.asked_anywhere(trainer):
             raise SIGTERMException
 
     def requeue(self, trainer: pl.Trainer) -> None:

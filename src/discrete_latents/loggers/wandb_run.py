@@ -26,6 +26,7 @@ class WandbRun(WandbLogger):
     """Lightning's W&B logger; only the process of rank 0 writes.
 
     offline: record the run in `save_dir/wandb`, for `wandb sync` to upload, as WANDB_MODE=offline does.
+    project: None: the variable WANDB_PROJECT, else discrete_latents.
     name, group: None: in a multirun, the overrides that vary and the sweep's folder.
     lowest, highest: metrics whose minimum or maximum W&B's summary holds beside the last value; None: the validation
     metrics that `runs.metrics` says are better low, or high.
@@ -38,7 +39,7 @@ class WandbRun(WandbLogger):
     def __init__(
         self,
         save_dir: str,
-        project: str,
+        project: str | None = None,
         offline: bool = False,
         name: str | None = None,
         group: str | None = None,
@@ -62,7 +63,7 @@ class WandbRun(WandbLogger):
         settings |= {"mode": "offline"} if offline else {}
         super().__init__(
             save_dir=save_dir,
-            project=earlier.get("project", project),
+            project=earlier.get("project") or project or os.environ.get("WANDB_PROJECT") or "discrete_latents",
             entity=earlier.get("entity", settings.pop("entity", None)),
             id=earlier.get("id"),
             name=name or earlier.get("name") or os.environ.get("WANDB_NAME") or varied,

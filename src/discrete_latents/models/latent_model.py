@@ -12,7 +12,7 @@ from torch import Tensor
 from discrete_latents.checks import whole
 from discrete_latents.errors import NotFinite
 from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
-from discrete_latents.lightning_internals import attached_trainer, count_manual_steps
+from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.optimization import Optimization
@@ -111,7 +111,8 @@ class LatentModel(pl.LightningModule):
         loss, bound = self.training_loss(batch)
         # Kept on the device and averaged when logged: calling `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach().clone())  # a replayed CUDA graph overwrites its output
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        due = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if due and optimizer_steps_now(self.trainer):
             self.log_trained_bounds(batch)
         return loss
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -30,6 +30,21 @@ def read_checkpoint(path: Path, needed: Sequence[str] = ("state_dict",)) -> dict
     if missing:
         raise UserError(f"{path} is not a checkpoint of a run: it has no {', '.join(missing)}")
     return content
+
+
+class Best(NamedTuple):
+    """The best checkpoint so far, as last.ckpt knows it: its path then, "" for none. step: of last.ckpt."""
+
+    path: str
+    step: int
+
+
+def best_of(last: Path) -> Best:
+    """Raises UserError as `read_checkpoint` does."""
+    content = read_checkpoint(last, ("callbacks", "global_step"))
+    states = content["callbacks"].values() if isinstance(content["callbacks"], dict) else ()
+    paths = [state.get("best_model_path") for state in states if isinstance(state, dict)]
+    return Best(next((path for path in reversed(paths) if isinstance(path, str)), ""), int(content["global_step"]))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ Nothing here creates, locks or deletes anything: whoever writes a file asks for 
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -42,6 +42,7 @@ class RunDirectory:
 
         self.checkpoints = self.folder / "checkpoints" if checkpoints is None else Path(checkpoints)
         self.best = self.checkpoints / "best.ckpt"
+        """Of the default `callbacks.checkpoint.filename`; `checkpoint` finds the best under any name."""
         self.last = self.checkpoints / "last.ckpt"
 
         self.hydra = self.folder / ".hydra"
@@ -74,13 +75,45 @@ class RunDirectory:
         return RunDirectory(self.evaluations / name)
 
     def checkpoint(self, which: str) -> Path:
-        """The checkpoint "best" or "last". Raises UserError for another word, and for a file that is missing."""
+        """The checkpoint "best", which is the one that was tested, or "last". Raises UserError for another word, and
+        for a file that is missing."""
         if which not in ("best", "last"):
             raise UserError(f"ckpt must be best or last, got {which!r}")
-        path = self.best if which == "best" else self.last
+        path = self.tested() if which == "best" else self.last
         if not path.is_file():
             raise UserError(f"{self} has no checkpoint {path.name} in {path.parent}")
         return path
+
+    def tested(self) -> Path:
+        """The checkpoint of which the results are, or would be if training ended here: the one that results.json names,
+        unless the run went on since then; else best.ckpt, else the best that last.ckpt knows of.
+
+        Of what these files say, nothing but the name of a file in `checkpoints` counts. Raises UserError for others.
+        """
+        from discrete_latents.runs.checkpoints import best_of  # torch: who asks for names alone does without
+
+        results = self.read_results()
+        named = results.get("checkpoint")
+        if self.best.is_file() and (named is None or self.inside(named, self.results) == self.best):
+            return self.best
+        progress = best_of(self.last) if self.last.is_file() else None
+        if named is not None and (progress is None or progress.step <= results.get("steps", 0)):
+            return self.inside(named, self.results)
+        return self.inside(progress.path, self.last) if progress and progress.path else self.best
+
+    def inside(self, named: Any, where: Path) -> Path:
+        """The file in `checkpoints` of a path that a file of the run holds. The run may have been moved since then."""
+        name = PurePath(named).name if isinstance(named, str) else ""
+        if not name.endswith(self.last.suffix):
+            raise UserError(f"{where} is damaged: it names no checkpoint, but {named!r}")
+        return self.checkpoints / name
+
+    def name_of(self, checkpoint: Path | None) -> str | None:
+        """A checkpoint as results.json names it: relative to the run where it is inside."""
+        if checkpoint is None:
+            return None
+        folder = self.folder.resolve()
+        return str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint)
 
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; None for a run that was stopped before its first.

@@ -147,7 +147,7 @@ def settings_of(
     """All settings by key, and the keys that are compared."""
     described = {key: results[key] for key in ("experiment", "latent", "seed", "eval_samples") if key in results}
     described |= {f"data.{key}": value for key, value in (results.get("data") or {}).items()}
-    if "checkpoint" in results:
+    if "checkpoint" in results and "steps" not in results:  # of an evaluation
         split = next(iter(results["metrics"])).partition("/")[0]
         described["evaluation"] = f"{Path(results['checkpoint']).stem}, {split}"
     own = {key: value for key, value in leaves(OmegaConf.to_container(config)) if "${" not in str(value)}

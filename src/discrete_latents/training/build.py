@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from discrete_latents.callbacks import LearningRate
+from discrete_latents.callbacks import Checkpoints, LearningRate
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotApplicable, UserError, first_line
@@ -17,6 +17,7 @@ from discrete_latents.latent import NotDefined
 from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
+from discrete_latents.training.lightning_settings import check_callbacks, check_trainer_settings
 from discrete_latents.training.validate import check_model_labels
 
 log = logging.getLogger(__name__)
@@ -77,15 +78,27 @@ def build_model(config: DictConfig, data: ImageData) -> LatentModel:
 def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     """The trainer with its callbacks and loggers. checkpoints: False leaves out what belongs to training alone: the
     checkpoints and the W&B run."""
-    callbacks = [LearningRate(), *parts(config, "callbacks", pl.Callback)]
+    check_trainer_settings(config)
+    group = config.get("callbacks") or {}
+    made = parts(config, "callbacks", pl.Callback) if group else ()
+    named = dict(zip(map(str, group), made, strict=True))
+    check_callbacks(named)
+    callbacks = [LearningRate(), *named.values()]
     if not checkpoints:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    if config.trainer.get("enable_progress_bar") is False:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    callbacks.sort(key=lambda callback: isinstance(callback, Checkpoints))  # last.ckpt holds the others' state
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
         loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]
-    trainer = make(
-        config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=checkpoints, _convert_="all"
-    )
+    saving = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    try:
+        trainer = make(
+            config, "trainer", callbacks=callbacks, logger=loggers, enable_checkpointing=saving, _convert_="all"
+        )
+    except RuntimeError as error:  # two callbacks whose states have one name
+        raise UserError(f"callbacks: {first_line(error)}") from error
     if config.steps_per_loop > 1:
         use_fast_epoch_loop(trainer)
     return trainer

@@ -11,6 +11,7 @@ from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer
+from discrete_latents.training.outcome import TestedMetrics, results_stand
 from discrete_latents.training.shutdown import orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
@@ -33,13 +34,20 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     trainer = build_trainer(config, checkpoints=False)
     check_batches(trainer, data)
     data.test_split = split
-    with orderly_shutdown(trainer):
-        tested = trainer.test(model, datamodule=data, verbose=False)[0]
-    metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
-    results = describe(names, config.seed, data.description, config.eval_samples) | {
-        "checkpoint": str(path),
-        "metrics": metrics,
-        "status": "completed",
-    }
-    write_results(RunDirectory(config.paths.output_dir), results)
+    evaluation = RunDirectory(config.paths.output_dir)
+    results: dict[str, Any] = {}
+
+    def finish(tested: Mapping[str, float]) -> None:
+        metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
+        made = describe(names, config.seed, data.description, config.eval_samples) | {
+            "checkpoint": str(path),
+            "metrics": metrics,
+            "status": "completed",
+        }
+        write_results(evaluation, made)
+        results.update(made)
+
+    trainer.callbacks.insert(0, TestedMetrics(finish))  # type: ignore[attr-defined]
+    with results_stand(evaluation, results), orderly_shutdown(trainer):
+        trainer.test(model, datamodule=data, verbose=False)
     return results

@@ -51,11 +51,13 @@ class FiniteCheck(pl.Callback):
 def divergence_report(model: LatentModel, stopped: NotFinite) -> str:
     """One line: the step at which training stopped being finite, and the norms and rates that may explain it."""
     values, end, batch = [float(bound) for bound in model.trained_bounds], stopped.step, stopped.batch
+    a_step = model.trainer.accumulate_grad_batches  # bounds of one optimiser step
     bad = [index for index, value in enumerate(values) if not -float("inf") < value < float("inf")]
     said = f"after step {end - 1} training is not finite"
     if bad:
-        said = f"the bound of step {end - len(values) + bad[0]} is {values[bad[0]]}"
-        said += f", of the step before {values[bad[0] - 1]:.4g} nats" if bad[0] else ""
+        said = f"the bound of step {end - 1 - (len(values) - 1 - bad[0]) // a_step} is {values[bad[0]]}"
+        before = "step" if a_step == 1 else "batch"
+        said += f", of the {before} before {values[bad[0] - 1]:.4g} nats" if bad[0] else ""
     where = nonfinite_modules(model.named_parameters())
     statistics = {"learning rate": model.trainer.optimizers[0].param_groups[0]["lr"]}
     if model.estimator.temperature is not None:

@@ -1,6 +1,7 @@
 """Trains a model, tests its best checkpoint, and writes the run's files."""
 
 import copy
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.atomic_write import synchronise_to_disk
-from discrete_latents.callbacks import Throughput
+from discrete_latents.callbacks import Checkpoints, Throughput
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line
 from discrete_latents.loggers import MetricsCSV
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import check_optimizer, load_weights
+from discrete_latents.runs.checkpoints import best_of, check_optimizer, load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import (
@@ -26,9 +27,14 @@ from discrete_latents.training.build import (
     build_model,
     build_trainer,
 )
+from discrete_latents.training.lightning_settings import check_trainer
+from discrete_latents.training.monitors import check_monitors
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
+from discrete_latents.training.outcome import TestedMetrics, results_stand
 from discrete_latents.training.shutdown import orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -54,35 +60,60 @@ def train(
     if resumed:
         load_weights(resumed, model)
         check_optimizer(resumed, model)
-        if run.best.is_file():  # tested at the end
-            load_weights(run.best, copy.deepcopy(model))
+        if (tested := run.tested()).is_file():  # at the end, unless a better one is found
+            load_weights(tested, copy.deepcopy(model))
     trainer = build_trainer(config)
+    check_trainer(config, trainer, model)
     check_batches(trainer, data)
-    trainer.callbacks.extend([FiniteCheck(), *callbacks])  # type: ignore[attr-defined]
+    check_monitors(trainer, model, data)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # FSDP shares them out over processes
     run.folder.mkdir(parents=True, exist_ok=True)
-    with orderly_shutdown(trainer):
+    reached: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+
+    def finish(metrics: Mapping[str, float]) -> None:
+        measured = {
+            "seconds": round(time.perf_counter() - started, 3),
+            "train_images_per_second": round(images_per_second(trainer), 1),
+            "parameters": parameters,
+            "status": "completed",
+        }
+        described = describe(names, config.seed, data.description, config.eval_samples)
+        made = described | {"metrics": dict(metrics)} | reached | measured
+        write_results(run, made)
+        results.update(made)
+
+    first, last = TestedMetrics(finish), [FiniteCheck(), *callbacks]
+    trainer.callbacks[:] = [first, *trainer.callbacks, *last]  # type: ignore[attr-defined]
+    with results_stand(run, results), orderly_shutdown(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
         try:
             fit(trainer, model, data, resumed)
         finally:
             synchronise_checkpoints(run)
-        steps, epochs = trainer.global_step, trainer.current_epoch
-        metrics: Mapping[str, float] = {}
+        best = best_checkpoint(trainer, run)
+        saved = best or final_checkpoint(trainer, run)
+        reached |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "checkpoint": run.name_of(saved)}
         if test:
-            chosen = run.best if run.best.is_file() else None  # no validation: test the final weights
-            metrics = trainer.test(model, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)[0]
-    results = describe(names, config.seed, data.description, config.eval_samples) | {
-        "metrics": metrics,
-        "epochs": epochs,
-        "steps": steps,
-        "seconds": round(time.perf_counter() - started, 3),
-        "train_images_per_second": round(images_per_second(trainer), 1),
-        "parameters": parameters,
-        "status": "completed",
-    }
-    write_results(run, results)
+            trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+        else:
+            finish({})
     return results
+
+
+def best_checkpoint(trainer: pl.Trainer, run: RunDirectory) -> Path | None:
+    """What Lightning says is the best; None where nothing was validated or kept, and the final weights are tested."""
+    saving = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoints)]  # type: ignore[attr-defined]
+    named = [Path(callback.best_model_path) for callback in saving if callback.best_model_path]
+    best = [*named, run.best][0]
+    if named and not best.is_file():
+        log.warning("%s, the best checkpoint, is gone: the final weights are tested", best)
+    return best if best.is_file() else None
+
+
+def final_checkpoint(trainer: pl.Trainer, run: RunDirectory) -> Path | None:
+    """The checkpoint of the final weights, if there is one."""
+    return run.last if run.last.is_file() and best_of(run.last).step == trainer.global_step else None
 
 
 def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, str], again: bool) -> None:
@@ -92,10 +123,10 @@ def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, s
         said = f"{config.resume} was stopped before its first checkpoint: it starts again"
         rank_zero_only(print)(said, file=sys.stderr)
     for logger in trainer.loggers:
-        if not isinstance(logger, MetricsCSV):
+        if not isinstance(logger, MetricsCSV) and trainer.enable_autolog_hparams:  # type: ignore[attr-defined]
             settings: Any = OmegaConf.to_container(config, resolve=True)
             logger.log_hyperparams(settings | {"experiment": names["experiment"], "latent_name": names["latent"]})
-        elif again:
+        elif again and isinstance(logger, MetricsCSV):
             logger.continue_after(0)
 
 
@@ -107,7 +138,11 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
         raise UserError(divergence_report(model, error)) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer: {first_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise UserError(f"callbacks or loggers: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
+        if "Early stopping conditioned on metric" in str(error):
+            raise UserError(f"callbacks: {first_line(error)}") from error
         if not (model.compiled and type(error).__module__.startswith("torch._")):
             raise
         kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
@@ -117,7 +152,7 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
 @rank_zero_only
 def synchronise_checkpoints(run: RunDirectory) -> None:
     """Waits until the checkpoints are on the disk, so that a power cut after training does not take them."""
-    written = [path for path in (run.last, run.best) if path.is_file()]
+    written = [path for path in run.checkpoints.glob("*.ckpt") if path.is_file()]
     for path in (*written, *([run.checkpoints] if written else [])):
         synchronise_to_disk(path)
 

@@ -1,0 +1,46 @@
+"""What a run came to is kept, whatever happens after its test."""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import lightning.pytorch as pl
+
+from discrete_latents.errors import first_line
+from discrete_latents.runs.directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+class TestedMetrics(pl.Callback):
+    """Hands over the metrics of a test as soon as they exist. Belongs in front of the other callbacks, whose pictures
+    and the like come after, and may fail."""
+
+    __test__ = False
+
+    def __init__(self, finish: Callable[[Mapping[str, float]], None]) -> None:
+        self.finish = finish
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.finish({name: float(value) for name, value in trainer.logged_metrics.items()})
+
+
+@contextmanager
+def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[None]:
+    """Makes one warning of an exception that comes after the results were written, with the traceback in train.log.
+
+    results: empty until then.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not results:
+            raise
+        with suppress(OSError), run.log.open("a") as file:
+            traceback.print_exception(error, file=file)
+        said = f"{type(error).__name__}: {first_line(error)}"
+        log.warning(
+            "after the test, whose metrics are complete in %s: %s (%s has more)", run.results, said, run.log.name
+        )
