@@ -47,9 +47,16 @@ def test_every_callback_of_lightning_has_its_place():
 
 
 OTHER_VALUES = {
-    **{"logger": "false", "callbacks": "[]", "enable_checkpointing": "true", "fast_dev_run": "true"},
-    **{"overfit_batches": "3", "limit_predict_batches": "2", "barebones": "true", "model_registry": "a"},
-    **{"reload_dataloaders_every_n_epochs": "1", "use_distributed_sampler": "true"},
+    "logger": "false",
+    "callbacks": "[]",
+    "enable_checkpointing": "true",
+    "fast_dev_run": "true",
+    "overfit_batches": "3",
+    "limit_predict_batches": "2",
+    "barebones": "true",
+    "model_registry": "a",
+    "reload_dataloaders_every_n_epochs": "1",
+    "use_distributed_sampler": "true",
 }
 
 
@@ -122,7 +129,7 @@ BAD_VALUES = [
         "EarlyStopping's mode must be min for val/nelbo",
     ),
     (
-        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/nelbo} +trainer.limit_val_batches=0",
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/nelbo} +trainer.limit_val_batches=0",  # noqa: E501
         "EarlyStopping's monitor = val/nelbo needs validation",
     ),
 ]
