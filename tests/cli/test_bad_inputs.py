@@ -151,7 +151,7 @@ BAD_SETTINGS = [
     case("logger.csv.path=/dev/null/metrics.csv", "logger.csv.path must be in a folder that can be written"),
     case("logger=wandb logger.wandb.offline=maybe", f"logger.wandb.offline {TRUE_OR_FALSE}, got 'maybe'"),
     case("logger=wandb logger.wandb.log_model=maybe", "logger.wandb.log_model must be true, false or all, got 'maybe'"),
-    case("logger=wandb logger.wandb.lowest=3", "logger.wandb.lowest must be a list, got 3"),
+    case("logger=wandb logger.wandb.lowest=3", "logger.wandb.lowest must be a list or null, got 3"),
     # The run.
     case("seed=true", "seed must be a whole number of at least 0 and below 2^32, got True"),
     case("seed=1.5", "seed must be a whole number of at least 0 and below 2^32, got 1.5"),

@@ -54,7 +54,7 @@ MISTAKES = [
     case(
         "model/network=resnet",
         "model/network = resnet is not an option",
-        "cnn, linear, mlp",
+        "linear, mlp, mlp_200",
     ),
     case(
         "logger=[csv,foo]",

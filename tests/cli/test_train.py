@@ -25,6 +25,7 @@ RESULTS = (
     "eval_samples",
     "epochs",
     "steps",
+    "checkpoint",
     "seconds",
     "train_images_per_second",
     "parameters",

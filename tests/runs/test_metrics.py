@@ -97,7 +97,7 @@ def test_the_closing_table_has_every_metric_even_one_of_a_users_own_model(tmp_pa
         "eval_samples": 7,
         "metrics": {"test/own": 3.14159, "test/accuracy": 0.5, "test/nll": 20.0, "test/calibration_error": 0.01},
     }
-    show(results, run)
+    show(results, run, Path.cwd())
     shown = capsys.readouterr().out
     order = [shown.index(text) for text in ("20.00", "50.0%", "0.0100", "3.14")]
     assert order == sorted(order)

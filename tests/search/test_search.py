@@ -206,7 +206,7 @@ def test_what_a_trial_of_before_varied_has_the_names_of_now():
 def test_a_search_without_an_experiment(words, tmp_path):
     described = search(tmp_path, *words)
     assert described.experiment == "default"
-    assert "~experiment" in described.words
+    assert "~experiment" in described.overrides
 
 
 def test_an_option_that_lacks_what_is_varied_beside_it_is_said_before_any_trial(tmp_path):

@@ -112,8 +112,8 @@ def test_runs_are_grouped_by_what_differs_and_an_option_stands_for_its_settings(
     found = summarize("a", "b")
     assert list(found.rows[0])[:2] == ["latent", "runs"]
     found = summarize("a", "b", "c")
-    assert list(found.rows[0])[:3] == ["latent", "model.network.hidden", "runs"]
-    assert {(row["latent"], row["model.network.hidden"], row["runs"]) for row in found.rows} == {
+    assert list(found.rows[0])[:3] == ["latent", "model.hidden", "runs"]
+    assert {(row["latent"], row["model.hidden"], row["runs"]) for row in found.rows} == {
         ("rloo", "[8]", "2"),
         ("darn", "[8]", "2"),
         ("darn", "[64]", "2"),
@@ -137,11 +137,11 @@ def test_keys_and_metrics_can_be_chosen_and_a_mean_over_other_settings_says_so(
     assert list(found.rows[0])[:4] == ["latent", "data.name", "runs", "seconds"]
     assert (found.rows[0]["seconds"], found.rows[0]["runs"]) == ("18.0", "2")
     assert "| 2 runs |" in found.markdown
-    assert "means are also over runs that differ in model.network.hidden" in found.out
+    assert "means are also over runs that differ in model.hidden" in found.out
     found = summarize(".", "--by", "hidden")
     assert (found.code, found.err) == (
         1,
-        "error: --by hidden is not a key of any run: did you mean model.network.hidden?",
+        "error: --by hidden is not a key of any run: did you mean model.hidden?",
     )
     found = summarize(".", "--metrics", "nell")
     assert found.code == 1

@@ -129,8 +129,7 @@ BAD_VALUES = [
         "EarlyStopping's mode must be min for val/nelbo",
     ),
     (
-        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/nelbo} "
-        "+trainer.limit_val_batches=0",
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/nelbo} +trainer.limit_val_batches=0",  # noqa: E501
         "EarlyStopping's monitor = val/nelbo needs validation",
     ),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.compose import CONFIGS, composed_with_options, dotted, group_options
@@ -23,7 +23,9 @@ def check_additions(config: DictConfig, overrides: Sequence[str], groups: Iterab
 
     groups: the groups with a chosen option.
     """
-    added = [key(override) for override in overrides if override.startswith("+") and "=" in override]
+    # Iterating a ListConfig would resolve the ${…} in it.
+    given: Any = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else overrides
+    added = [key(override) for override in given if override.startswith("+") and "=" in override]
     if not added:
         return
     settings = OmegaConf.to_container(config)

@@ -58,7 +58,7 @@ def visible(x: Tensor) -> bool:
 def seen(value: Tensor) -> float | None:
     """The value of a CPU scalar; None under vmap or for a tensor without data."""
     try:
-        return float(value.detach().numpy())
+        return float(value.detach().float().numpy() if value.dtype == torch.bfloat16 else value.detach().numpy())
     except RuntimeError:
         return None
 

@@ -114,7 +114,7 @@ def read_run(file: Path) -> FinishedRun:
     home = RunDirectory(folder).home.folder
     try:
         config, choices, given = configuration(home)
-        settings, compared = settings_of(results, config, choices)
+        settings, compared = settings_of(results, config, choices, evaluated=home != folder)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise Unusable(f"its configuration is damaged: {' '.join(str(error).split())}") from error
     return FinishedRun(folder, home, metrics_of(results), settings, compared, given)
@@ -142,12 +142,12 @@ def metrics_of(results: dict[str, Any]) -> dict[str, float]:
 
 
 def settings_of(
-    results: dict[str, Any], config: DictConfig, choices: dict[str, str | None]
+    results: dict[str, Any], config: DictConfig, choices: dict[str, str | None], evaluated: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """All settings by key, and the keys that are compared."""
+    """All settings by key, and the keys that are compared. evaluated: the results are of an evaluation."""
     described = {key: results[key] for key in ("experiment", "latent", "seed", "eval_samples") if key in results}
     described |= {f"data.{key}": value for key, value in (results.get("data") or {}).items()}
-    if "checkpoint" in results and "steps" not in results:  # of an evaluation
+    if evaluated:
         split = next(iter(results["metrics"])).partition("/")[0]
         described["evaluation"] = f"{Path(results['checkpoint']).stem}, {split}"
     own = {key: value for key, value in leaves(OmegaConf.to_container(config)) if "${" not in str(value)}
