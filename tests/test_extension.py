@@ -25,7 +25,7 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
     for group in ("latent", "data", "model/network"):
         (configs / group).mkdir(parents=True)
     (tmp_path / "my_latent.py").write_text(block("python", "class Identity"))
-    yaml = block("yaml", "Identity").replace("discrete_latents.latent.identity", "my_latent")
+    yaml = block("yaml", "Identity").replace("discrete_latents.latent.pathwise.identity", "my_latent")
     (configs / "latent" / "identity.yaml").write_text(yaml)
     (configs / "data" / "mine.yaml").write_text(block("yaml", "my_package.load_mine"))
     (configs / "model" / "network" / "mine.yaml").write_text(block("yaml", "my_package.MyNetwork"))
@@ -52,7 +52,7 @@ def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, tmp_path)
-    (tmp_path / "src" / "discrete_latents" / "latent" / "identity.py").write_text(block("python", "class Identity"))
+    (tmp_path / "src" / "discrete_latents" / "latent" / "pathwise" / "identity.py").write_text(block("python", "class Identity"))
     (tmp_path / "configs" / "latent" / "identity.yaml").write_text(block("yaml", "Identity"))
     command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/config/test_options.py"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
