@@ -52,7 +52,8 @@ def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, tmp_path)
-    (tmp_path / "src" / "discrete_latents" / "latent" / "pathwise" / "identity.py").write_text(block("python", "class Identity"))
+    pathwise = tmp_path / "src" / "discrete_latents" / "latent" / "pathwise"
+    (pathwise / "identity.py").write_text(block("python", "class Identity"))
     (tmp_path / "configs" / "latent" / "identity.yaml").write_text(block("yaml", "Identity"))
     command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/config/test_options.py"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
