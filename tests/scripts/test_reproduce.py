@@ -18,6 +18,7 @@ from scripts.reproduce.__main__ import main
 from scripts.reproduce.report import cell_text, legend, with_earlier
 from scripts.reproduce.table import PaperCell, PaperTable, load_table
 from tests.helpers.modules import ROOT, run_module
+from tests.helpers.tables import rest_is_slow
 
 TABLES = sorted(path.stem for path in (ROOT / "scripts" / "reproduce" / "tables").glob("*.yaml"))
 DIGITS = {
@@ -38,7 +39,7 @@ DIGITS = {
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", rest_is_slow(TABLES, 1))
 def test_every_cell_of_every_table_is_a_configuration(name: str):
     table = load_table(name)
     seed, values = next(iter(table.seeds.items()))

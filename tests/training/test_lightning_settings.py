@@ -21,6 +21,7 @@ from discrete_latents.training.lightning_settings import (
     check_trainer,
 )
 from discrete_latents.training.train import train
+from tests.helpers.tables import rest_is_slow
 
 ARGUMENTS = set(inspect.signature(pl.Trainer).parameters)
 SMALL = [
@@ -66,7 +67,7 @@ def test_an_argument_without_effect_is_refused(tmp_path, name):
         build_trainer(configured(tmp_path, f"++trainer.{name}={OTHER_VALUES[name]}"))
 
 
-@pytest.mark.parametrize("name", sorted(ARGUMENTS - {"max_epochs"}))
+@pytest.mark.parametrize("name", rest_is_slow(sorted(ARGUMENTS - {"max_epochs"})))
 def test_a_variable_that_lightning_would_heed_is_refused(tmp_path, monkeypatch, name):
     config = configured(tmp_path)
     monkeypatch.setenv(f"PL_TRAINER_{name.upper()}", "1")
@@ -225,7 +226,7 @@ EFFECTS = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("name", rest_is_slow(list(EFFECTS), 8))
 def test_an_argument_that_is_honoured_has_its_effect(tmp_path, monkeypatch, name):
     words, holds = EFFECTS[name]
     without_bar = [word for word in SMALL if not (word == "~callbacks.progress" and name == "enable_progress_bar")]
