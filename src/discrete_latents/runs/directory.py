@@ -15,7 +15,6 @@ from yaml import YAMLError
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError, first_line
-from discrete_latents.runs.checkpoints import best_of
 
 UNREADABLE = (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException)
 """What OmegaConf raises for a file that is no YAML mapping or list."""
@@ -91,6 +90,8 @@ class RunDirectory:
 
         Of what these files say, nothing but the name of a file in `checkpoints` counts. Raises UserError for others.
         """
+        from discrete_latents.runs.checkpoints import best_of  # torch, which takes a second, is only needed here
+
         results = self.read_results()
         named = results.get("checkpoint")
         if self.best.is_file() and (named is None or self.inside(named, self.results) == self.best):
