@@ -119,7 +119,6 @@ REFUSED = [
     case(f"{MONITOR}dirpath=null", f"{MONITOR}dirpath must be a folder, got None"),
     case(f"{MONITOR}monitor=val/nelb", f"{MONITOR}monitor must be a metric", "val/nelb", "val/nelbo"),
     case(f"{MONITOR}monitor=test/nll", f"{MONITOR}monitor must be a metric", "test/nll"),
-    case(f"{MONITOR}mode=max", f"{MONITOR}mode must be min for val/nelbo, got 'max'"),
     case(f"+{MONITOR}save_top_k=-2", "save_top_k=-2"),
     case(f"{MONITOR}monitor=null +{MONITOR}save_top_k=2", "save_top_k=2"),
     case(
@@ -168,6 +167,12 @@ def test_a_checkpoint_outside_the_run_is_never_read(finished, tmp_path, named):
     run.results.write_text(json.dumps(run.read_results() | {"checkpoint": named}))
     with pytest.raises(UserError, match=r"has no checkpoint other.ckpt in .*run/checkpoints"):
         load_run(run.folder)
+
+
+def test_a_best_that_is_the_worst_is_said(command):
+    outcome = command("train", *SMALL, *WORSE, "trainer.max_epochs=1", "callbacks.checkpoint.mode=max")
+    assert outcome.code == 0
+    assert "callbacks.checkpoint.mode should be min for val/nelbo, got 'max': the worst" in outcome.err
 
 
 def test_the_best_of_a_run_that_has_no_results_yet(command, tmp_path):

@@ -51,7 +51,6 @@ OTHER_VALUES = {
     "logger": "false",
     "callbacks": "[]",
     "enable_checkpointing": "true",
-    "fast_dev_run": "true",
     "overfit_batches": "3",
     "limit_predict_batches": "2",
     "barebones": "true",
@@ -191,6 +190,10 @@ EFFECTS = {
     "limit_train_batches": ("+trainer.limit_train_batches=3", lambda run, w, t: run["steps"] == 3),
     "limit_val_batches": ("data.eval_batch_size=50 +trainer.limit_val_batches=1", lambda run, w, t: w.validations == 1),
     "limit_test_batches": ("data.eval_batch_size=50 +trainer.limit_test_batches=2", lambda run, w, t: w.tests == 2),
+    "fast_dev_run": (
+        "data.eval_batch_size=50 +trainer.fast_dev_run=2",
+        lambda run, w, t: (run["steps"], w.tests) == (2, 2),
+    ),
     "val_check_interval": ("+trainer.val_check_interval=5", lambda run, w, t: w.validations == 2),
     "check_val_every_n_epoch": (
         "trainer.max_epochs=2 trainer.check_val_every_n_epoch=2",

@@ -24,7 +24,7 @@ HONOURED = frozenset(
     (
         *("accelerator", "strategy", "devices", "num_nodes", "precision", "plugins", "sync_batchnorm"),
         *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
-        *("limit_train_batches", "limit_val_batches", "limit_test_batches"),
+        *("limit_train_batches", "limit_val_batches", "limit_test_batches", "fast_dev_run"),
         *("val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps"),
         *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
         *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
@@ -37,7 +37,6 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "logger": ((), "the group logger holds the loggers: logger=[csv,tensorboard]"),
     "callbacks": ((), "the group callbacks holds them: +callbacks.NAME._target_=…"),
     "enable_checkpointing": ((), "~callbacks.checkpoint leaves checkpoints out"),
-    "fast_dev_run": ((False, 0), "it would leave neither metrics nor checkpoints; debug=one_batch is such a run"),
     "overfit_batches": ((0, 0.0), "debug=overfit trains on the same three batches again and again"),
     "limit_predict_batches": ((None,), "a run makes no predictions"),
     "barebones": ((False,), "it would leave neither metrics nor checkpoints; steps_per_loop makes steps fast"),

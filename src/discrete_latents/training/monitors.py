@@ -1,5 +1,6 @@
 """Checks before training that the metrics which callbacks watch are logged."""
 
+import logging
 from collections.abc import Iterator
 from re import findall
 from typing import Any
@@ -14,12 +15,14 @@ from discrete_latents.errors import UserError, suggest
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.metrics import metric
 
+log = logging.getLogger(__name__)
+
 OURS = ("discrete_latents.", "lightning.")
 
 
 def check_monitors(trainer: pl.Trainer, model: LatentModel, data: ImageData) -> None:
     """Raises UserError for a callback that watches, or puts into a file's name, a metric that no validation has, or
-    that watches it for the wrong end.
+    that stops at the wrong end of its values. Logs a warning where a checkpoint is chosen by the wrong end.
 
     Says nothing of names that a callback or a training step of somebody else's may log.
     """
@@ -39,7 +42,10 @@ def check_monitors(trainer: pl.Trainer, model: LatentModel, data: ImageData) -> 
         better, mode = metric(name).better, getattr(callback, "mode", None)
         right = {"lowest": "min", "highest": "max"}.get(str(better), mode)
         if what.endswith("monitor") and mode in ("min", "max") and mode != right:
-            raise UserError(f"{what.removesuffix('monitor')}mode must be {right} for {name}, got {mode!r}")
+            said = f"{what.removesuffix('monitor')}mode must be {right} for {name}, got {mode!r}"
+            if isinstance(callback, EarlyStopping):
+                raise UserError(said)
+            log.warning("%s: the worst checkpoint is kept and tested", said.replace("must be", "should be"))
 
 
 def watched(trainer: pl.Trainer) -> Iterator[tuple[str, str, Any]]:
