@@ -39,7 +39,7 @@ NAMES = {
     "not last": "callbacks.checkpoint.save_last=false",
     "weights alone": "callbacks.checkpoint.save_last=false +callbacks.checkpoint.save_weights_only=true",
     "latest": "callbacks.checkpoint.monitor=null",
-    "every second epoch": "+callbacks.checkpoint.every_n_epochs=2",
+    "every second epoch": "+callbacks.checkpoint.every_n_epochs=2 seed=3",
     "at the epoch's end": "+callbacks.checkpoint.save_on_train_epoch_end=true",
     "elsewhere too": f"+callbacks.b={{{LIGHTNING},dirpath:other,monitor:val/kl,filename:best}}",
     "of another metric": "callbacks.checkpoint.monitor=val/kl",
