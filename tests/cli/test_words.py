@@ -163,6 +163,8 @@ def test_logging_of_any_kind(command, group, option):
         ("trainer.fast_dev_run=true", "add it with a plus, as +trainer.fast_dev_run=true"),
         ("trainer.plugins=[a,b]", "add it with a plus, as '+trainer.plugins=[a,b]'"),
         ("trainer.fast_dev=true", "trainer.fast_dev is not a setting"),
+        ("+trainer.reload_dataloaders_every_n_epochs=1", "trainer.reload_dataloaders_every_n_epochs must be"),
+        ("+trainer.sync_batchnorm=true", "trainer.sync_batchnorm must be"),
         ("+lr=3", "+lr adds a setting that nothing reads: did you mean optimizer.lr?"),
         ("++lr=3", "+lr adds a setting that nothing reads"),
         ("+paths.data=x", "+paths.data adds a setting that nothing reads: did you mean data or paths.data_dir"),
@@ -197,7 +199,11 @@ def test_validation_by_batches_over_epochs(command, tmp_path):
         [
             *("+trainer.fast_dev_run=true", "+trainer.fast_dev_run=2", "+trainer.min_epochs=1", "+trainer.min_steps=1"),
             *("+trainer.max_time=00:01:00:00", "+trainer.limit_predict_batches=1", "+trainer.deterministic=true"),
-            *("+trainer.benchmark=false", "+trainer.inference_mode=false", "+trainer.gradient_clip_algorithm=value"),
+            *(
+                "+trainer.benchmark=false",
+                "+trainer.inference_mode=false",
+                "+trainer.gradient_clip_algorithm=value trainer.gradient_clip_val=1.0",
+            ),
             *(
                 "+trainer.sync_batchnorm=true",
                 "+trainer.reload_dataloaders_every_n_epochs=1",
