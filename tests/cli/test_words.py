@@ -204,11 +204,7 @@ def test_validation_by_batches_over_epochs(command, tmp_path):
                 "+trainer.inference_mode=false",
                 "+trainer.gradient_clip_algorithm=value trainer.gradient_clip_val=1.0",
             ),
-            *(
-                "+trainer.sync_batchnorm=true",
-                "+trainer.reload_dataloaders_every_n_epochs=1",
-                "+trainer.profiler=simple",
-            ),
+            *("+trainer.profiler=simple",),
             *("+trainer.accumulate_grad_batches=1", "+trainer.enable_progress_bar=true", "+trainer.num_nodes=1"),
             *(
                 "+width=16 model.network.hidden=[${width}]",
