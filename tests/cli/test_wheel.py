@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     ours = [name for name in names if ".dist-info/" not in name]
     assert all(name.startswith("discrete_latents/") for name in ours)
     package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
-    expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.yaml")}
+    expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.y*ml")}
     for kind in ("*.py", "*.yaml", "*.jinja"):
         expected |= {f"discrete_latents/{path.relative_to(package)}" for path in package.rglob(kind)}
     assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
@@ -95,8 +95,8 @@ def test_the_wheel_names_its_commands(installed, empty):
     outcome = run(installed, empty, "-c", code, str(installed))
     assert outcome.out.split() == [
         "discrete-latents-eval=discrete_latents.cli:eval_main",
-        "discrete-latents-search=discrete_latents.search.command:main",
-        "discrete-latents-summarize=discrete_latents.summary.command:main",
+        "discrete-latents-search=discrete_latents.search.command:search_main",
+        "discrete-latents-summarize=discrete_latents.summary.command:summarize_main",
         "discrete-latents-train=discrete_latents.cli:train_main",
     ]
 

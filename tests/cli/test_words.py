@@ -198,7 +198,7 @@ def test_validation_by_batches_over_epochs(command, tmp_path):
     rest_is_slow(
         [
             *("+trainer.fast_dev_run=true", "+trainer.fast_dev_run=2", "+trainer.min_epochs=1", "+trainer.min_steps=1"),
-            *("+trainer.max_time=00:01:00:00", "+trainer.limit_predict_batches=1", "+trainer.deterministic=true"),
+            *("+trainer.max_time=00:01:00:00", "+trainer.deterministic=true"),
             *(
                 "+trainer.benchmark=false",
                 "+trainer.inference_mode=false",
