@@ -1,7 +1,6 @@
 """Runs of train.py, each in its own process: resumed if stopped, not repeated if completed."""
 
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -14,13 +13,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from discrete_latents.runs.directory import RunDirectory
 from scripts.common.paths import TRAIN
 
 
 def completed_results(folder: Path) -> dict[str, Any] | None:
     """The results.json of a completed run; None for any other folder."""
-    path = folder / "results.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    content = RunDirectory(folder).read_results()
     return content if content.get("status") == "completed" else None
 
 
@@ -34,7 +33,7 @@ def completed_run(overrides: Sequence[str], folder: Path, quiet: bool = False) -
     with suppress(Timeout), FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
         if completed_results(folder) is None:
             where = [f"resume={folder}"]
-            if not (folder / "checkpoints" / "last.ckpt").is_file():
+            if not RunDirectory(folder).last.is_file():
                 shutil.rmtree(folder, ignore_errors=True)  # it has no checkpoint to resume from
                 where = [*overrides, f"hydra.run.dir={folder}"]
             environment = os.environ | ({"OMP_NUM_THREADS": "1"} if quiet else {})
@@ -45,7 +44,7 @@ def completed_run(overrides: Sequence[str], folder: Path, quiet: bool = False) -
 
 def logged(folder: Path, name: str) -> list[float]:
     """All values of a metric in a run's metrics.csv."""
-    with (folder / "metrics.csv").open() as file:
+    with RunDirectory(folder).metrics.open() as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 

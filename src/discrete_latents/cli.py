@@ -93,26 +93,33 @@ def train_task(config: DictConfig) -> None:
 
 
 def train_once(config: DictConfig) -> None:
-    start = HydraConfig.get().runtime.cwd
-    set_from_start(config, start)
-    check_additions(config, HydraConfig.get().overrides.task, HydraConfig.get().runtime.choices)
+    start = prepare_config(config)
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
     choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
     results = train(config, chosen_names(choices))
-    show_once(results, RunDirectory(config.paths.output_dir), Path(start))
+    show_once(results, RunDirectory(config.paths.output_dir), start)
 
 
 def eval_task(config: DictConfig) -> None:
-    start = HydraConfig.get().runtime.cwd
-    set_from_start(config, start)
-    check_additions(config, HydraConfig.get().overrides.task, HydraConfig.get().runtime.choices)
+    start = prepare_config(config)
     if "evaluation" not in config:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
     chosen = config.evaluation
     run = Path(chosen.run)
     results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, chosen_names(saved_choices(run)))
-    show_once(results, RunDirectory(config.paths.output_dir), Path(start))
+    show_once(results, RunDirectory(config.paths.output_dir), start)
+
+
+def prepare_config(config: DictConfig) -> Path:
+    """Makes a job's configuration ready: its paths are set, and what was added to it is used.
+
+    Returns the directory in which the command was started. Raises UserError as `check_additions` does.
+    """
+    hydra = HydraConfig.get()
+    set_from_start(config, hydra.runtime.cwd)
+    check_additions(config, hydra.overrides.task, hydra.runtime.choices)
+    return Path(hydra.runtime.cwd)
 
 
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:

@@ -88,8 +88,3 @@ def addable(name: str, config: DictConfig) -> bool:
         return argument not in node and argument in inspect.signature(resolve_name(node._target_)).parameters
     except (ImportError, AttributeError, TypeError, ValueError, OmegaConfBaseException):
         return False
-
-
-def value_of(name: str, overrides: Iterable[str]) -> str:
-    """The last value that the command line sets for a setting."""
-    return [override.partition("=")[2] for override in overrides if key(override) == name][-1]

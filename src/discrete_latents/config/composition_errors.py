@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents.config.additions import missing_arguments, value_of
+from discrete_latents.config.additions import missing_arguments
 from discrete_latents.config.compose import group_options, known_settings
 from discrete_latents.config.migration import RENAMED
+from discrete_latents.config.overrides import value_of
 from discrete_latents.config.printed_command import shell_word
 from discrete_latents.config.saved import saved_settings
 from discrete_latents.errors import UserError, suggest

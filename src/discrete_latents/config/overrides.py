@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 
@@ -16,8 +17,14 @@ def key(override: str) -> str:
 
 def argument(name: str) -> str | None:
     """The value that this process's command line gives a setting, without quotes; None where it gives none."""
-    values = [given.partition("=")[2] for given in sys.argv[1:] if given.lstrip("+").startswith(f"{name}=")]
-    return unquoted(values[-1]) if values else None
+    value = value_of(name, sys.argv[1:])
+    return None if value is None else unquoted(value)
+
+
+def value_of(name: str, overrides: Iterable[str]) -> str | None:
+    """The last value that overrides give a setting, as it is written; None where they give none."""
+    values = [given.partition("=")[2] for given in overrides if given.lstrip("+").startswith(f"{name}=")]
+    return values[-1] if values else None
 
 
 def without_null(words: Sequence[str]) -> list[str]:
@@ -44,8 +51,19 @@ def unquoted(value: str) -> str:
     text = value.strip()
     if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
         return value
+    read = hydra_value(text)
+    return read if isinstance(read, str) else value
+
+
+def parsed(value: str) -> Override | None:
+    """An override to a value, as Hydra's grammar reads it; None if it does not parse."""
     try:
-        parsed = OverridesParser.create().parse_override(f"x={text}").value()
+        return OverridesParser.create().parse_override(f"x={value}")
     except HydraException:
-        return value
-    return parsed if isinstance(parsed, str) else value
+        return None
+
+
+def hydra_value(value: str) -> Any:
+    """A value as parsed by Hydra's grammar; None if it does not parse."""
+    override = parsed(value)
+    return None if override is None else override.value()

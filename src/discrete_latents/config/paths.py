@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents.config.overrides import multirun, quoted, unquoted
+from discrete_latents.config.overrides import hydra_value, multirun, parsed, quoted, unquoted, value_of
 
 READ = ("resume", "run", "sweep.resume", "evaluation.run")
 """Settings that name existing folders."""
@@ -90,33 +88,28 @@ def verbatim(text: str) -> str:
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
 
+def path_override(name: str, path: str | os.PathLike[str]) -> str:
+    """The override that sets a setting to exactly this path, for Hydra and OmegaConf alike."""
+    return f"{name}={quoted(verbatim(str(path)))}"
+
+
 def in_grammar(text: str) -> str:
     """A value that Hydra's grammar reads as this text, quoted only if necessary."""
     return text if hydra_value(text) == text else quoted(text)
 
 
-def hydra_value(value: str) -> Any:
-    """A value as parsed by Hydra's grammar; None if it does not parse."""
-    try:
-        return OverridesParser.create().parse_override(f"x={value}").value()
-    except HydraException:
-        return None
-
-
 def is_choice(value: str) -> bool:
     """Whether Hydra's grammar reads a value as several, one per job of a sweep."""
-    try:
-        return OverridesParser.create().parse_override(f"x={value}").is_sweep_override()
-    except HydraException:
-        return False
+    override = parsed(value)
+    return override is not None and override.is_sweep_override()
 
 
 def path_argument(name: str) -> Path | None:
     """The folder set by `name=…` on this command line, whose paths are already quoted; None if unset or null."""
-    values = [word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").startswith(f"{name}=")]
-    if not values or values[-1].lower() == "null":
+    value = value_of(name, sys.argv[1:])
+    if value is None or value.lower() == "null":
         return None
-    return Path(re.sub(r"(\\*)\\\$\{", lambda match: f"{match[1][::2]}${{", unquoted(values[-1])))
+    return Path(re.sub(r"(\\*)\\\$\{", lambda match: f"{match[1][::2]}${{", unquoted(value)))
 
 
 def set_from_start(config: DictConfig, start: str | os.PathLike[str]) -> None:

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.migration import upgraded
-from discrete_latents.config.overrides import key, quoted
-from discrete_latents.config.paths import path_argument, verbatim
+from discrete_latents.config.overrides import key
+from discrete_latents.config.paths import path_argument, path_override
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.directory import RunDirectory
 
@@ -41,7 +41,7 @@ def saved_config(run: Path, output: Path) -> list[str]:
         str(config_folder(run)),
         "--config-name",
         "config",
-        f"hydra.run.dir={quoted(verbatim(str(output.absolute())))}",
+        path_override("hydra.run.dir", output.absolute()),
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]

@@ -78,11 +78,16 @@ def raw_files(folder: Path) -> dict[str, Path]:
         ]
         for path in places:
             if path.exists():
-                if not path.is_file():
-                    raise ValueError(f"{path} must be a file, got a {'folder' if path.is_dir() else 'pipe or device'}")
+                check_file(path)
                 found[name] = path
                 break
     return found
+
+
+def check_file(path: Path) -> None:
+    """Raises ValueError for a folder, a pipe or the like."""
+    if not path.is_file():
+        raise ValueError(f"{path} must be a file, got a {'folder' if path.is_dir() else 'pipe or device'}")
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from discrete_latents.data.image_checks import check_image_layout, check_label_layout
-from discrete_latents.data.mnist_files import FAMILY, read_mnist_files
+from discrete_latents.data.mnist_files import FAMILY, check_file, read_mnist_files
 from discrete_latents.data.splits import Images, Splits
 
 
@@ -54,8 +54,7 @@ def map_array(path: Path) -> np.memmap:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; source.folder must hold it")
-    if not path.is_file():
-        raise ValueError(f"{path} must be a file, got a {'folder' if path.is_dir() else 'pipe or device'}")
+    check_file(path)
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except Exception as error:  # whatever a damaged file makes the reader raise

@@ -66,9 +66,13 @@ class StructuredPrediction(LatentModel):
         self.mean_image.copy_(mean)
         self.output_bias.copy_(self.likelihood.output_for_mean(mean.flatten()[self.asked]))
 
+    def first_logits(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
+        """Logits of the first layer, from the given pixels."""
+        return layout.to_logits(self.first((x - self.mean_image).flatten(1)[:, self.given]), self.num_classes)
+
     def objective(self, batch: Batch) -> Objective:
         x, _ = batch
-        logits = layout.to_logits(self.first((x - self.mean_image).flatten(1)[:, self.given]), self.num_classes)
+        logits = self.first_logits(x)
         rest = x.flatten(1)[:, self.asked]
 
         def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
@@ -85,9 +89,7 @@ class StructuredPrediction(LatentModel):
 
     def complete(self, x: Float[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
         """`count` completions of each image: its asked pixels replaced by E[rest | h] for sampled h."""
-        features = self.first((x - self.mean_image).flatten(1)[:, self.given])
-        logits = layout.to_logits(features, self.num_classes)
-        rest = self.likelihood.mean(self.predict(logits, HardSampler((count,))))
+        rest = self.likelihood.mean(self.predict(self.first_logits(x), HardSampler((count,))))
         completed = x.flatten(1).repeat(count, 1, 1)
         completed[..., self.asked] = rest.to(completed.dtype)
         return completed.unflatten(-1, x.shape[1:])

@@ -20,14 +20,27 @@ UNREADABLE = (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException)
 """What OmegaConf raises for a file that is no YAML mapping or list."""
 
 
-class RunDirectory:
+class Directory:
+    """A folder; its path is its text."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+
+class RunDirectory(Directory):
     """A run's directory, or that of an evaluation. The directory may be any folder; its files may be missing.
 
     checkpoints: the folder of the checkpoints, where `callbacks.checkpoint.dirpath` is not the default.
     """
 
     def __init__(self, folder: str | os.PathLike[str], checkpoints: str | os.PathLike[str] | None = None) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.results = self.folder / "results.json"
         self.metrics = self.folder / "metrics.csv"
         self.images = self.folder / "images"
@@ -52,12 +65,6 @@ class RunDirectory:
         self.overrides = self.hydra / "overrides.yaml"
 
         self.evaluations = self.folder / "evaluations"
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
 
     @property
     def written(self) -> list[Path]:
@@ -170,15 +177,12 @@ class RunDirectory:
             atomic_write(path, OmegaConf.to_yaml(content))
 
 
-class SweepDirectory:
+class SweepDirectory(Directory):
     """A sweep's directory: the sweep's own configuration, and a run directory for each job that was started."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.multirun = self.folder / "multirun.yaml"
-
-    def __str__(self) -> str:
-        return str(self.folder)
 
     def read_hydra(self) -> DictConfig:
         """Hydra's configuration of the sweep. Raises UserError where it is missing or damaged."""
@@ -202,22 +206,16 @@ class SweepDirectory:
             yield RunDirectory(path.parents[len(inner.parts) - 1])
 
 
-class SearchDirectory:
+class SearchDirectory(Directory):
     """A search's directory: the study, what it came to, and a run directory for each trial, by its number."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.study = self.folder / "study.db"
         self.lock = self.folder / "study.lock"
         self.best = self.folder / "experiment" / "best.yaml"
         self.history = self.folder / "history.png"
         self.importances = self.folder / "importances.png"
-
-    def __str__(self) -> str:
-        return str(self.folder)
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
 
     def trial(self, number: int) -> RunDirectory:
         return RunDirectory(self.folder / str(number))
@@ -227,14 +225,17 @@ class SearchDirectory:
         return self.trial(number).folder / "running.lock"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises FileNotFoundError, and UserError for a file that cannot be read or holds something else."""
+def read_json(path: Path, name: str | None = None) -> dict[str, Any]:
+    """A JSON object. Raises FileNotFoundError, and UserError for a file that cannot be read or holds something else.
+
+    name: what a message calls the file; None: its path.
+    """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {first_line(error)}") from error
+        raise UserError(f"{name or path} is damaged: {first_line(error)}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no object")
+        raise UserError(f"{name or path} is damaged: it holds no object")
     return content

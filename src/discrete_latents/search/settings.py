@@ -17,8 +17,8 @@ from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import chosen_names, composed, configurations, dotted
 from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.instantiate import make
-from discrete_latents.config.overrides import key, quoted, without_null
-from discrete_latents.config.paths import set_from_start, verbatim
+from discrete_latents.config.overrides import key, without_null
+from discrete_latents.config.paths import path_override, set_from_start, verbatim
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.runs.directory import SearchDirectory
 from discrete_latents.search.space import distributions, literal
@@ -74,7 +74,7 @@ def read_search(overrides: Sequence[str]) -> Search:
         for name, wanted in (("monitor", settings.metric), ("mode", settings.direction[:3])):
             if checkpoint.get(name, wanted) != wanted:
                 search.overrides.append(f"callbacks.checkpoint.{name}={wanted}")
-        output = f"paths.output_dir={quoted(verbatim(str(search.directory.folder.absolute())))}"
+        output = path_override("paths.output_dir", search.directory.folder.absolute())
         with one_line_errors("search"):
             experiment = composed([*search.overrides, output])
         set_from_start(experiment, Path.cwd())

@@ -18,8 +18,7 @@ from optuna.trial import Trial, TrialState
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import chosen_names, configurations
 from discrete_latents.config.composition_errors import one_line_errors
-from discrete_latents.config.overrides import quoted
-from discrete_latents.config.paths import set_from_start, verbatim
+from discrete_latents.config.paths import path_override, set_from_start
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import write_results
@@ -69,7 +68,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
             return error
         return None
 
-    overrides = [*search.trial_overrides(trial.params), f"hydra.run.dir={quoted(verbatim(str(run)))}"]
+    overrides = [*search.trial_overrides(trial.params), path_override("hydra.run.dir", run)]
     started = time.perf_counter()
     with configurations():
         try:

@@ -1,6 +1,5 @@
 """Finished runs below a folder: their results and settings, which of them count, and in what they differ."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.migration import renamed, upgraded
-from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.errors import UserError
+from discrete_latents.runs.directory import RunDirectory, read_json
 
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
@@ -97,13 +97,11 @@ def candidates(path: Path) -> Iterator[Path]:
 def read_run(file: Path) -> FinishedRun:
     """The run of a results.json. Raises Unusable where the run does not count."""
     try:
-        results = json.loads(file.read_text())
+        results = read_json(file, file.name)
     except FileNotFoundError:
         raise Unusable(f"no {file.name}: failed, stopped or still running") from None
-    except (OSError, ValueError) as error:
-        raise Unusable(f"{file.name} is damaged: {error}") from error
-    if not isinstance(results, dict):
-        raise Unusable(f"{file.name} is damaged: it holds no object")
+    except UserError as error:
+        raise Unusable(str(error)) from error
     if results.get("status") != "completed":
         error = " ".join(str(results.get("error") or "").split())
         raise Unusable(f"status {results.get('status', 'missing')}{': ' * bool(error)}{error}")

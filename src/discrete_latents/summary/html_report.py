@@ -98,7 +98,7 @@ def seeds(run: FinishedRun) -> str:
 
 def pictures(run: FinishedRun) -> list[tuple[str, str]]:
     """Name and data URI of each picture of a run."""
-    files = sorted((run.folder / "images").glob("*.png"))
+    files = sorted(RunDirectory(run.folder).images.glob("*.png"))
     return [(f.stem, f"data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}") for f in files]
 
 

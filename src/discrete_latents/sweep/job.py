@@ -16,8 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from discrete_latents.config.compose import chosen_names
 from discrete_latents.config.migration import upgraded
-from discrete_latents.config.overrides import quoted
-from discrete_latents.config.paths import verbatim
+from discrete_latents.config.paths import path_override
 from discrete_latents.config.saved import saved_config
 from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
@@ -44,12 +43,8 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
                 print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)
-            arguments = (
-                [f"resume={quoted(verbatim(str(run)))}"]
-                if config.resume
-                else saved_config(run.folder, output=run.folder)
-            )
-            arguments += [f"hydra.sweep.dir={quoted(verbatim(str(hydra.sweep.dir)))}", f"hydra.job.num={hydra.job.num}"]
+            arguments = [path_override("resume", run)] if config.resume else saved_config(run.folder, output=run.folder)
+            arguments += [path_override("hydra.sweep.dir", hydra.sweep.dir), f"hydra.job.num={hydra.job.num}"]
             check_launcher(config.trainer, hydra.launcher)
             with job_processes(arguments):
                 task(config)

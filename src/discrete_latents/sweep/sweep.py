@@ -15,8 +15,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from discrete_latents.config.migration import renamed
-from discrete_latents.config.overrides import key, quoted
-from discrete_latents.config.paths import verbatim
+from discrete_latents.config.overrides import key
+from discrete_latents.config.paths import path_override
 from discrete_latents.config.printed_command import command, setting
 from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
@@ -127,7 +127,7 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
         fail(f"{refused[0]}: a sweep keeps its own settings; only how it is launched can change, as launcher=joblib")
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
-        "hydra.sweep.dir": f"hydra.sweep.dir={quoted(verbatim(str(folder)))}",
+        "hydra.sweep.dir": path_override("hydra.sweep.dir", folder),
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
     replaced = {*fixed, *(key(item) for item in given)}

@@ -22,11 +22,7 @@ from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import best_of, check_optimizer, load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
-from discrete_latents.training.build import (
-    build_data,
-    build_model,
-    build_trainer,
-)
+from discrete_latents.training.build import build_data, build_model, build_trainer
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.monitors import check_monitors
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report

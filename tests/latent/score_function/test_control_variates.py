@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import RLOO, Constant, DisARM, Estimator, Learned, MuProp, Rebar, Reinforce, Relax
 from discrete_latents.latent.layout import one_hot
-from discrete_latents.latent.score_function.trace import Recorder, Site, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder, Site
 from tests.helpers.problems import Problem, make_estimator, standard_errors_off
 from tests.latent.score_function.test_unbiased import Mixed
 
@@ -113,7 +114,7 @@ def test_both_relaxed_runs_see_the_same_noise(problem: Problem):
     """Equal relaxed samples, so equal controls: else the layers below would add to the variance."""
     recorder = Recorder()
     objective = problem.objective(problem.leaves(7))
-    run(objective, recorder)
+    log_weights(objective, recorder)
     soft = recorder.sites[0].logits.detach().softmax(-1)
     first, again = rebar().control(objective, recorder, 0, torch.stack([soft, soft])).unbind()
     torch.testing.assert_close(first, again, rtol=1e-12, atol=0)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from discrete_latents.latent.distributions import categorical_kl, conditional_gumbels, gumbel_like, sample
 from discrete_latents.latent.layout import one_hot
-from discrete_latents.latent.score_function.trace import Recorder, Site, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder, Site
 from tests.helpers.problems import standard_errors_off
 
 B, N, K = 3, 2, 4
@@ -39,7 +40,7 @@ class Objective:
 
 def recorded(*shape: int, sampled: bool = False) -> tuple[Objective, Recorder, Tensor]:
     objective, recorder = Objective(), Recorder(shape, sampled)
-    return objective, recorder, run(objective, recorder)
+    return objective, recorder, log_weights(objective, recorder)
 
 
 @pytest.mark.parametrize("shape", [(B,), (5, B)])
@@ -97,7 +98,7 @@ def test_the_same_draws_again_are_the_same_run(index: int):
     """Whether or not the sites below are drawn: here they are given what was drawn before."""
     objective, recorder, bound = recorded()
     later = iter([site.z for site in recorder.sites[index + 1 :]])
-    again = run(objective, recorder.replay(index, recorder.sites[index].z, below=lambda _: next(later)))
+    again = log_weights(objective, recorder.replay(index, recorder.sites[index].z, below=lambda _: next(later)))
     assert torch.equal(again, bound)
 
 
@@ -113,7 +114,7 @@ def test_a_replay_keeps_what_is_above_and_the_noise_and_draws_what_is_below(inde
         drawn.append(logits.softmax(-1))
         return drawn[-1]
 
-    bound = run(objective, recorder.replay(index, z, below))
+    bound = log_weights(objective, recorder.replay(index, z, below))
     after = [objective.seen[0], objective.seen[2], objective.seen[3]]
     assert bound.shape == (*front, B)
     for site in range(index):

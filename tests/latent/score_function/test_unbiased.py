@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import RLOO, VIMCO, Estimator, InputNetwork, MovingAverage, MuProp, Rebar, Reinforce, Relax
 from discrete_latents.latent.distributions import sample
-from discrete_latents.latent.score_function.trace import Recorder, Site, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder, Site
 from tests.helpers.problems import LATENTS, Problem, make_estimator, standard_errors_off, traits
 
 UNBIASED = [name for name in LATENTS if traits(name).unbiased]
@@ -197,12 +198,12 @@ SCORES = {by: ("trace.Site.score", lambda site, by=by: by * SCORE(site)) for by 
 SCORED = ("reinforce", "nvil", "muprop", "rloo", "vimco", "rebar", "relax")
 MUTATIONS = {
     **{(n, f"score times {by}"): SCORES[by] for n in SCORED for by in (-1, 0.5)},
-    ("reinforce", "no KL in the bound"): ("reinforce.run", lambda objective, recorder: objective(recorder)),
+    ("reinforce", "no KL in the bound"): ("reinforce.log_weights", lambda objective, recorder: objective(recorder)),
     ("reinforce", "no KL below"): ("reinforce.Reinforce.control", no_kl_below),
     ("muprop", "no correction"): ("muprop.MuProp.control", lambda *a: (EXPANSION(*a)[0], 0.0)),
     ("rloo", "its own among the others"): SCORES[0.75],
     ("vimco", "no signal"): SCORES[0],
-    ("vimco", "no direct path"): ("vimco.run", lambda *a: run(*a).detach()),
+    ("vimco", "no direct path"): ("vimco.log_weights", lambda *a: log_weights(*a).detach()),
     ("vimco", "its own weight in its baseline"): ("vimco.VIMCO.without_each", lambda _self, log_weights: log_weights),
     ("disarm", "not antithetic"): ("disarm.DisARM.antithetic", lambda _self, site: sample(site.logits.detach())),
     ("disarm", "no likelier class"): ("disarm.Tensor.amax", lambda x, *_, **__: torch.ones_like(x[..., :1])),

@@ -8,7 +8,8 @@ from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.noise import uniform
-from discrete_latents.latent.score_function.trace import Recorder, Site, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder, Site
 
 
 class DisARM(Estimator):
@@ -29,11 +30,11 @@ class DisARM(Estimator):
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()
-        bound = run(objective, recorder)
+        bound = log_weights(objective, recorder)
         bounds, surrogate = [bound], torch.zeros_like(bound)
         for index, site in enumerate(recorder.sites):
             antithetic = self.antithetic(site)
-            bounds.append(run(objective, recorder.replay(index, antithetic, below=sample)))
+            bounds.append(log_weights(objective, recorder.replay(index, antithetic, below=sample)))
             difference = (bounds[0] - bounds[-1]).detach()[..., None, None] / 2
             # b − b̃ is ±1 in both classes if the two differ, with the sign of the logits' gradient, else 0.
             likelier = layout.softmax(site.logits.detach()).amax(-1, keepdim=True)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.estimator import Objective
+from discrete_latents.latent.sampler import log_weights
 from discrete_latents.latent.score_function.reinforce import Reinforce
-from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.score_function.trace import Recorder
 
 
 class MuProp(Reinforce):
@@ -31,7 +32,7 @@ class MuProp(Reinforce):
     def control(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> tuple[Tensor, Tensor]:
         site = recorder.sites[index]
         mean = layout.softmax(site.logits.detach()).requires_grad_()
-        expansion = run(objective, recorder.replay(index, mean, below=layout.softmax)) + site.kl
+        expansion = log_weights(objective, recorder.replay(index, mean, below=layout.softmax)) + site.kl
         (slope,) = torch.autograd.grad(expansion.sum(), mean)
         mean = mean.detach()
         correction = mean * (slope - (mean * slope).sum(-1, keepdim=True))

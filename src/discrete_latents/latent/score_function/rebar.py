@@ -8,7 +8,8 @@ from discrete_latents.checks import finite
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import conditional_gumbels, gumbel_like
 from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder
 from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
 
 
@@ -35,7 +36,7 @@ class Rebar(Estimator):
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder()
-        bound = run(objective, recorder)
+        bound = log_weights(objective, recorder)
         if torch.is_inference_mode_enabled():  # no gradients, and a critic cannot be built
             return bound
         surrogate = bound
@@ -66,7 +67,7 @@ class Rebar(Estimator):
             noise = gumbel_like(logits[0] if logits.dim() > 3 else logits)  # no leading 2 where z has no effect
             return layout.softmax((layout.log_softmax(logits) + noise) / self.temperature())
 
-        relaxed = run(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
+        relaxed = log_weights(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
         return self.scale * relaxed
 
     def variance_loss(self, gradient: Float[Tensor, "B N K"]) -> Tensor:

@@ -1,7 +1,6 @@
 """The score-function estimator with baselines."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,8 +9,9 @@ from torch import Tensor, nn
 from discrete_latents.checks import truth
 from discrete_latents.latent import layout
 from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.sampler import log_weights
 from discrete_latents.latent.score_function.baselines import PerSite, Scale
-from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.score_function.trace import Recorder
 
 
 class Reinforce(Estimator):
@@ -40,7 +40,7 @@ class Reinforce(Estimator):
         self.makers = dict(baselines or {})
         self.check_makers()
         self.baselines = PerSite(self.make_baselines)
-        self.scales = PerSite(partial(Scale, decay=0.9)) if normalize else None
+        self.scales = PerSite(Scale) if normalize else None
         self.replaces_buffers = normalize
 
     def check_makers(self) -> None:
@@ -60,7 +60,7 @@ class Reinforce(Estimator):
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         shape = () if self.samples == 1 else (self.samples,)
         recorder = Recorder(shape, sampled=self.samples > 1, incoming=self.with_scaled_gradient)
-        bound = layout.log_mean_exp(run(objective, recorder))
+        bound = layout.log_mean_exp(log_weights(objective, recorder))
         if (
             not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
         ):  # no gradients, and a baseline cannot be built

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from discrete_latents.checks import whole
 from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder
 
 
 class RLOO(Estimator):
@@ -25,7 +26,7 @@ class RLOO(Estimator):
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder((self.draws,))
-        bounds = run(objective, recorder)
+        bounds = log_weights(objective, recorder)
         total = bounds
         for site in recorder.sites:
             signal = (bounds + site.kl).detach()

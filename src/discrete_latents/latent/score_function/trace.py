@@ -8,9 +8,8 @@ from torch import Tensor
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl
-from discrete_latents.latent.estimator import Objective
 from discrete_latents.latent.evaluation import HardSampler
-from discrete_latents.latent.sampler import Sampler, log_weights
+from discrete_latents.latent.sampler import Sampler
 
 
 @dataclass
@@ -95,8 +94,3 @@ class Replay(Sampler):
 
     def standard_normal(self, mean: Tensor) -> Tensor:
         return next(self.noise)
-
-
-def run(objective: Objective, sampler: Sampler) -> Float[Tensor, "*S B"]:
-    """The objective minus the KL: the log-weights of the samples."""
-    return log_weights(objective, sampler)

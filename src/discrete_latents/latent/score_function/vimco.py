@@ -9,7 +9,8 @@ from torch import Tensor
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.score_function.trace import Recorder, run
+from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.trace import Recorder
 
 
 class VIMCO(Estimator):
@@ -28,9 +29,9 @@ class VIMCO(Estimator):
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         recorder = Recorder((self.samples,), sampled=True)
-        log_weights = run(objective, recorder)
-        bound = layout.log_mean_exp(log_weights)
-        signal = bound.detach() - self.without_each(log_weights.detach())
+        weights = log_weights(objective, recorder)
+        bound = layout.log_mean_exp(weights)
+        signal = bound.detach() - self.without_each(weights.detach())
         for site in recorder.sites:
             bound = bound + site.with_gradient(signal[..., None, None] * site.score()).sum(0)
         return bound
