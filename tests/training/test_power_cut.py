@@ -49,4 +49,4 @@ def test_results_and_the_last_checkpoint_are_synchronised_once_when_training_end
     assert written["last.ckpt"] == (2 if stopped else 3)
     ours = [path for path in synchronised if path.is_relative_to(run.folder)]
     results = [] if stopped else [run.results.with_name("results.json.partial"), run.folder]
-    assert ours == [run.last, run.best, run.checkpoints, *results]
+    assert ours == [run.best, run.last, run.checkpoints, *results]

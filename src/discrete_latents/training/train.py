@@ -148,7 +148,7 @@ def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path 
 @rank_zero_only
 def synchronise_checkpoints(run: RunDirectory) -> None:
     """Waits until the checkpoints are on the disk, so that a power cut after training does not take them."""
-    written = [path for path in run.checkpoints.glob("*.ckpt") if path.is_file()]
+    written = [path for path in sorted(run.checkpoints.glob("*.ckpt")) if path.is_file()]
     for path in (*written, *([run.checkpoints] if written else [])):
         synchronise_to_disk(path)
 
