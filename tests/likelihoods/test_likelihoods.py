@@ -132,3 +132,36 @@ def test_a_scale_that_is_not_learned_is_not_trained():
 def test_a_scale_that_is_not_positive_is_refused(scale):
     with pytest.raises(ValueError, match=r"^scale must be .*greater than 0"):
         Gaussian(scale)
+
+
+# Bernoulli's own gradient, on a CPU
+
+
+@SAMPLES
+@pytest.mark.parametrize("pixels", [1, 17, 784])
+def test_the_gradient_is_torchs(samples, pixels):
+    x, slope = torch.rand(5, pixels), torch.randn(*samples, 5)
+    output = (4 * torch.randn(*samples, 5, pixels)).requires_grad_()
+    (ours,) = torch.autograd.grad(Bernoulli().log_prob(x, output), output, slope)
+    (theirs,) = torch.autograd.grad(-TorchBernoulli(logits=output).log_prob(x.round()).sum(-1), output, -slope)
+    torch.testing.assert_close(ours, theirs + slope.unsqueeze(-1) * (x - x.round()))
+
+
+@SAMPLES
+def test_the_gradient_has_a_gradient_and_images_have_one_too(samples):
+    x = torch.rand(2, 6, dtype=torch.float64, requires_grad=True)
+    output = torch.randn(*samples, 2, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(Bernoulli().log_prob, (x, output))
+    assert torch.autograd.gradgradcheck(Bernoulli().log_prob, (x, output))
+
+
+def test_the_transforms_of_torch_func_reach_it():
+    x, output = torch.rand(5, 6).round(), torch.randn(5, 6)
+    slopes = torch.func.grad(lambda given: Bernoulli().log_prob(x, given).sum())(output)
+    torch.testing.assert_close(slopes, x - output.sigmoid())
+    expected = Bernoulli().log_prob(x, output)
+    one_by_one = torch.func.vmap(lambda x, output: Bernoulli().log_prob(x[None], output[None])[0])
+    torch.testing.assert_close(one_by_one(x, output), expected)
+    torch.testing.assert_close(
+        torch.func.vmap(lambda x: Bernoulli().log_prob(x[None], output[:1])[0])(x[:1]), expected[:1]
+    )
