@@ -11,6 +11,7 @@ from discrete_latents.console import QuietStream, console
 from discrete_latents.errors import fail
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results_table import show, show_sweep
+from tests.helpers.tables import rest_is_slow
 
 TEXTS = ["[csv]", "a[/b]", "[bold]x[/bold]", "[link=x]", "[/]", ":smile:", "[red", "\\[x]", "[@click=f()]", "é ${x}"]
 
@@ -82,7 +83,8 @@ open("done", "w").write("completed")
 
 
 @pytest.mark.parametrize(
-    "how", ["PROGRAM | head -2", "PROGRAM > /dev/full", "PROGRAM >&-", "PROGRAM 2>&1 | true", "PROGRAM"]
+    "how",
+    rest_is_slow(["PROGRAM | head -2", "PROGRAM > /dev/full", "PROGRAM >&-", "PROGRAM 2>&1 | true", "PROGRAM"], 2),
 )
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_no_terminal_makes_a_command_fail(how, encoding, tmp_path):

@@ -23,6 +23,7 @@ from discrete_latents.lightning_internals import (
     use_fast_epoch_loop,
 )
 from tests.helpers.fitting import quiet_trainer
+from tests.helpers.tables import one_in, rest_is_slow
 
 BATCHES, EPOCHS = 7, 2
 
@@ -257,14 +258,14 @@ def test_lightning_has_no_hook_that_this_knows_nothing_of():
     assert not CALLBACK
 
 
-@pytest.mark.parametrize("hook", OF_CALLBACKS)
+@pytest.mark.parametrize("hook", one_in(4, OF_CALLBACKS))
 def test_a_callback_with_one_hook_sees_what_it_sees_in_lightning(hook, fast):
     seen = [fit(loop, callback_hooks=[hook]) for loop in ("lightning", "fast")]
     assert_same(*seen)
     assert len(fast) == EPOCHS * BATCHES
 
 
-@pytest.mark.parametrize("hook", OF_MODULES)
+@pytest.mark.parametrize("hook", one_in(6, OF_MODULES))
 def test_a_module_with_one_hook_sees_what_it_sees_in_lightning(hook, fast):
     seen = [fit(loop, callback_hooks=[], module_hooks=[hook]) for loop in ("lightning", "fast")]
     assert_same(*seen)
@@ -486,7 +487,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "count"), CASES)
+@pytest.mark.parametrize(("settings", "count"), one_in(5, CASES))
 def test_callbacks_and_modules_with_every_hook_that_it_calls_see_what_they_see_in_lightning(settings, count, fast):
     hooks = [hook for hook in OF_MODULES if hook not in MODULE]
     seen = [fit(loop, module_hooks=hooks, **settings) for loop in ("lightning", "fast")]
@@ -496,7 +497,9 @@ def test_callbacks_and_modules_with_every_hook_that_it_calls_see_what_they_see_i
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.1}, {"val_check_interval": 3}, {"module": Logs}],
+    rest_is_slow(
+        [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.1}, {"val_check_interval": 3}, {"module": Logs}], 1
+    ),
     ids=str,
 )
 def test_with_every_hook_there_is_the_batches_are_lightnings_own(settings, fast):
@@ -525,7 +528,9 @@ class Saves(pl.Callback):
             trainer.save_checkpoint(self.folder / f"validated_{trainer.global_step}.ckpt")
 
 
-@pytest.mark.parametrize("settings", [{}, {"val_check_interval": 3}, {"max_epochs": -1, "max_steps": 9}], ids=str)
+@pytest.mark.parametrize(
+    "settings", rest_is_slow([{}, {"val_check_interval": 3}, {"max_epochs": -1, "max_steps": 9}], 1), ids=str
+)
 def test_checkpoints_are_lightnings_to_the_last_counter_and_go_on_in_either(settings, tmp_path, fast):
     for loop in ("lightning", "fast"):
         (tmp_path / loop).mkdir()

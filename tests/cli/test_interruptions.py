@@ -15,6 +15,7 @@ import torch
 
 from tests.cli.conftest import ROOT, SMALL, beyond_progress, same_bits, snapshot, weights
 from tests.cli.test_resume import results, timeless
+from tests.helpers.tables import rest_is_slow
 from tests.helpers.witness import TESTS
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
@@ -43,7 +44,7 @@ def stopping(step: int, number: int = signal.SIGTERM) -> list[str]:
     return [target, f"+callbacks.stop.step={step}", f"+callbacks.stop.signal={int(number)}"]
 
 
-@pytest.mark.parametrize("experiment", MODELS)
+@pytest.mark.parametrize("experiment", rest_is_slow(list(MODELS), 1))
 def test_a_run_stopped_by_sigterm_in_an_epoch_goes_on_as_if_it_never_was(command, tmp_path, experiment):
     words = [f"experiment={experiment}", *MODELS[experiment], "trainer.log_every_n_steps=5"]
     assert command("train", *words, "hydra.run.dir=straight").code == 0

@@ -6,6 +6,7 @@ import torch
 from discrete_latents.lightning_internals import FastEpochLoop
 from tests.cli.test_interruptions import MODELS
 from tests.cli.test_resume import results, timeless
+from tests.helpers.tables import rest_is_slow
 
 SETTINGS = {
     "as it is": [],
@@ -29,7 +30,7 @@ def same(one, other):
     return one == other
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("settings", rest_is_slow(list(SETTINGS), 2))
 @pytest.mark.parametrize("experiment", OTHERS_ARE_SLOW)
 def test_steps_per_loop_changes_nothing_that_a_run_leaves(command, tmp_path, monkeypatch, experiment, settings):
     taken = []

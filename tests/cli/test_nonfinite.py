@@ -13,6 +13,7 @@ from discrete_latents.training.nonfinite import first_nonfinite_output, nonfinit
 from tests.cli.conftest import SMALL, beyond_progress, snapshot
 from tests.cli.test_resume import results
 from tests.helpers.fitting import make_model
+from tests.helpers.tables import rest_is_slow
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
 
@@ -122,7 +123,7 @@ PRECISIONS = {
 }
 
 
-@pytest.mark.parametrize("experiment", ["vae_digits", "sbn_digits", "ssl_digits"])
+@pytest.mark.parametrize("experiment", rest_is_slow(["vae_digits", "sbn_digits", "ssl_digits"], 1))
 def test_all_models_train_in_other_precisions(command, tmp_path, experiment):
     """To about the bound of single precision."""
     metrics = {}

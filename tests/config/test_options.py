@@ -22,6 +22,7 @@ with warnings.catch_warnings():
     from discrete_latents.training.build import make_model
     from discrete_latents.training.train import train
     from tests.helpers.problems import traits
+    from tests.helpers.tables import one_in, slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = {
@@ -146,8 +147,15 @@ def test_every_option_of_every_group_runs(group, option, fake_data, tmp_path, mo
     run(config)
 
 
-@pytest.mark.parametrize("latent", GROUPS["latent"])
-@pytest.mark.parametrize("model", GROUPS["model"])
+# By default each estimator trains one model, the models in turn.
+@pytest.mark.parametrize(
+    ("latent", "model"),
+    [
+        (latent, model) if index % len(GROUPS["model"]) == number else slow((latent, model))
+        for index, latent in enumerate(GROUPS["latent"])
+        for number, model in enumerate(GROUPS["model"])
+    ],
+)
 def test_every_estimator_trains_every_model(latent, model, tmp_path):
     words = [f"model={model}", f"latent={latent}"]
     config = tiny(words, tmp_path)
@@ -166,7 +174,7 @@ def test_every_estimator_trains_every_model(latent, model, tmp_path):
 
 
 @pytest.mark.parametrize("temperature", GROUPS["temperature"])
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", one_in(4, EXPERIMENTS))
 def test_every_temperature_goes_with_every_experiment(experiment, temperature):
     config = composed(f"experiment={experiment}", f"temperature={temperature}")
     assert isinstance(make_model(config, (1, 28, 28)), LatentModel)

@@ -8,6 +8,7 @@ import torch
 
 from discrete_latents.latent import HardBound
 from tests.helpers.problems import LATENTS, Problem, make_estimator, traits
+from tests.helpers.tables import rest_is_slow
 
 pytestmark = pytest.mark.parametrize("name", LATENTS)
 
@@ -31,7 +32,7 @@ def test_bernoulli_latents_are_two_classes(name: str):
     assert values.isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", rest_is_slow([torch.float32, torch.float16, torch.bfloat16, torch.float64], 2))
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.parametrize("temperature", [1e-3, 1.0, 1e3])
 def test_no_precision_logit_or_temperature_gives_a_nan(name: str, dtype, scale: float, temperature: float):

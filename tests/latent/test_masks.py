@@ -15,6 +15,7 @@ from discrete_latents.latent.distributions import (
     sample_codes,
 )
 from tests.helpers.problems import LATENTS, make_estimator, traits
+from tests.helpers.tables import rest_is_slow
 
 FLOAT64 = torch.finfo(torch.float64).min
 N, COPIES = 2, 4000
@@ -147,7 +148,7 @@ def test_it_is_as_if_a_masked_class_was_not_there(name: str, settings: dict, mas
 
 @pytest.mark.parametrize("name", LATENTS)
 @pytest.mark.parametrize("value", [-math.inf, "lowest"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", rest_is_slow([torch.float16, torch.float32, torch.bfloat16, torch.float64], 1))
 def test_all_classes_masked_is_an_error_and_one_left_is_not(name: str, value, dtype: torch.dtype):
     value = torch.finfo(dtype).min if value == "lowest" else value
     logits = torch.zeros(3, 2, 2, dtype=dtype)

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from discrete_latents.config.compose import composed
 from discrete_latents.training.build import make_model
 from tests.helpers.problems import LATENTS, traits
+from tests.helpers.tables import rest_is_slow
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]
@@ -75,7 +76,7 @@ def step_of(model_name, latent, device="cpu"):
 
 
 @pytest.mark.parametrize("latent", LATENTS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", rest_is_slow(MODELS, 1))
 def test_a_training_step_never_waits_for_a_value(model, latent):
     if traits(latent).bernoulli and model == "semi_supervised":
         pytest.skip("of two classes alone")
@@ -87,7 +88,7 @@ def test_a_training_step_never_waits_for_a_value(model, latent):
 
 
 @pytest.mark.parametrize("latent", [*LATENTS, "muprop latent.normalize=true"])
-@pytest.mark.parametrize("model", ["categorical_vae", "structured_prediction"])
+@pytest.mark.parametrize("model", rest_is_slow(["structured_prediction", "categorical_vae"], 1))
 def test_a_training_step_leaves_its_buffers_in_place_or_says_that_it_does_not(model, latent):
     """A GPU that replays a recorded step reads and writes where the buffers were when it was recorded."""
     model, batch = model_of(model, *latent.split())

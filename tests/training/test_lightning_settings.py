@@ -21,7 +21,7 @@ from discrete_latents.training.lightning_settings import (
     check_trainer,
 )
 from discrete_latents.training.train import train
-from tests.helpers.tables import rest_is_slow
+from tests.helpers.tables import one_in, rest_is_slow
 
 ARGUMENTS = set(inspect.signature(pl.Trainer).parameters)
 SMALL = [
@@ -60,7 +60,7 @@ OTHER_VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", one_in(3, list(REFUSED)))
 def test_an_argument_without_effect_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=rf"^trainer\.{name} (must be|is not a setting)[^\n]*, got [^\n]*: [^\n]+$"):
         build_trainer(configured(tmp_path, f"++trainer.{name}={OTHER_VALUES[name]}"))
@@ -91,7 +91,7 @@ CALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize("name", one_in(3, list(CALLBACKS)))
 def test_a_callback_that_is_not_kept_to_is_refused(tmp_path, name):
     config = configured(tmp_path, f"+callbacks.x={{_target_:lightning.pytorch.callbacks.{name}{CALLBACKS[name]}}}")
     with pytest.raises(UserError, match=rf"^callbacks\.x must not be a {name}: [^\n]+$"):
@@ -135,7 +135,7 @@ BAD_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), BAD_VALUES)
+@pytest.mark.parametrize(("words", "said"), one_in(3, BAD_VALUES))
 def test_a_value_that_cannot_be_honoured_is_refused_before_training(tmp_path, words, said):
     with pytest.raises(UserError, match=said) as refused:
         train(configured(tmp_path, *shlex.split(words)), {"experiment": "x", "latent": "y"})
@@ -229,7 +229,7 @@ EFFECTS = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", rest_is_slow(list(EFFECTS), 8))
+@pytest.mark.parametrize("name", rest_is_slow(list(EFFECTS), 4))
 def test_an_argument_that_is_honoured_has_its_effect(tmp_path, monkeypatch, name):
     words, holds = EFFECTS[name]
     without_bar = [word for word in SMALL if not (word == "~callbacks.progress" and name == "enable_progress_bar")]

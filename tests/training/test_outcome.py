@@ -16,6 +16,7 @@ from discrete_latents.models import CategoricalVAE
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.evaluate import evaluate
 from discrete_latents.training.train import train
+from tests.helpers.tables import one_in, rest_is_slow
 
 NAMES = {"experiment": "x", "latent": "y"}
 SMALL = [
@@ -78,7 +79,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("what", FAILURES)
+@pytest.mark.parametrize("what", one_in(3, list(FAILURES)))
 def test_results_stand_whatever_fails_after_the_test(tmp_path, monkeypatch, caplog, expected, what):
     words = ["+logger.failing._target_=tests.training.test_outcome.FailingLogger"] if what == "a logger's end" else []
     if words:  # Lightning ends loggers after training as well
@@ -118,7 +119,7 @@ def test_an_evaluation_stands_as_well(tmp_path, monkeypatch, caplog, expected):
     assert "No space left" in caplog.text
 
 
-@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_test_epoch_end", "on_test_start"])
+@pytest.mark.parametrize("hook", rest_is_slow(["on_test_batch_end", "on_test_epoch_end", "on_test_start"], 1))
 def test_what_fails_before_there_are_metrics_is_a_failure(tmp_path, hook):
     with pytest.raises(ZeroDivisionError):
         train(configured(tmp_path / "run"), NAMES, callbacks=[Failing(hook, ZeroDivisionError())])
@@ -140,7 +141,7 @@ def test_pictures_that_cannot_be_drawn_are_said_before_training(tmp_path, monkey
     assert trained == []
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("channels", rest_is_slow([5, 1, 2, 3, 4], 1))
 def test_images_of_any_number_of_channels_are_drawn(tmp_path, channels):
     for split in ("train", "val", "test"):
         images = np.random.default_rng(0).integers(0, 256, (30, 8, 6, channels), dtype=np.uint8)

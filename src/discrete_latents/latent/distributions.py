@@ -105,11 +105,13 @@ def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#
 
     It is 0 if q = p, log K for a one-hot q under a uniform prior, and +inf if the prior masks a class that q does not.
     """
-    log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
-    kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
-    if masks.visible(kl) and (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
-        return kl  # no mask, or the same in both
-    log_q, log_p = (layout.log_softmax(masks.with_finite_logits(each)) for each in (logits, prior))
+    if masks.visible(logits):
+        log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
+        kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
+        if (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
+            return kl  # no mask, or the same in both
+        masks.refuse_impossible(logits)
+    log_q, log_p = layout.log_softmax(logits), layout.log_softmax(masks.with_finite_logits(prior))
     q = log_q.exp()
     log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
     return (q * log_ratio.masked_fill(q == 0, 0.0)).sum((-1, -2))

@@ -24,10 +24,9 @@ def with_finite_logits(logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]
     logits = float32_logits(logits)
     if none(logits):
         return logits
-    logits = logits.clamp(min=LOGIT)
     refuse_impossible(logits)
-    impossible = ~allowed(logits).any(-1, keepdim=True)
-    return logits.masked_fill(impossible, torch.nan)
+    logits = logits.clamp(min=LOGIT)
+    return logits.masked_fill(logits.detach().amax(-1, keepdim=True) < LOWEST, torch.nan)
 
 
 def float32_logits(x: Tensor) -> Tensor:
