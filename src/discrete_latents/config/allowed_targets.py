@@ -109,8 +109,8 @@ def check_saved(settings: Any, trust: Collection[str] = (), own: Own = nothing, 
             check_target(place[:-1], value, trust)
         elif isinstance(value, str) and (reference := refused_reference(value)):
             raise UserError(
-                f"{name} = {shortened(value)} is refused: a saved configuration resolves no {shortened(reference)}; give the "
-                "setting again"
+                f"{name} = {shortened(value)} is refused: a saved configuration resolves no {shortened(reference)}; "
+                "give the setting again"
             )
         elif secrets and value == MASK:
             raise UserError(f"{name} is a secret, which is not saved with a run: give it again, as {name}=…")
@@ -150,8 +150,8 @@ def check_target(place: tuple[str, ...], target: Any, trust: Collection[str]) ->
                 return
     kinds = f"must be {' or '.join(map(str, allowed))}" if allowed else "may not be there"
     raise UserError(
-        f"{name} = {shortened(target)} is refused: in a saved configuration it {kinds}; trust=[PACKAGE] allows a package of "
-        "your own"
+        f"{name} = {shortened(target)} is refused: in a saved configuration it {kinds}; trust=[PACKAGE] allows a "
+        "package of your own"
     )
 
 

@@ -61,7 +61,7 @@ def trusted() -> tuple[str, ...]:
 
 
 def given_again(overrides: Sequence[str]) -> Own:
-    """Which settings of a saved configuration a command line replaces or leaves out, so that they are the user's own."""
+    """Which settings of a saved configuration a command line replaces or leaves out: those are the user's own."""
     names = {tuple(key(item).split(".")) for item in overrides if "=" in item and not item.startswith("~")}
     left_out = {tuple(key(item).split(".")) for item in overrides if item.startswith("~")}
 

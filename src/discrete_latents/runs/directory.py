@@ -145,8 +145,10 @@ class RunDirectory(Directory):
         return config
 
     def read_hydra(self) -> DictConfig:
-        """What is used of Hydra's own configuration: job, overrides, chosen options (`runtime.choices`). Raises UserError
-        as above."""
+        """What is used of Hydra's own configuration: job, overrides, chosen options (`runtime.choices`).
+
+        Raises UserError as above.
+        """
         try:
             return used_of_hydra(self.read_saved(self.hydra_config))
         except ValueError as error:

@@ -12,11 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from discrete_latents.config.compose import chosen_names
+from discrete_latents.config.compose import chosen_names, dotted
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.saved import checked_config, same_as, start_from
+from discrete_latents.config.saved_secrets import unmask
 from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
@@ -85,7 +86,8 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     told to keep the files of a sweep as they are, does not.
     """
     if run.last.is_file():
-        config = checked_config(run, own=same_as(config))
+        given, config = config, checked_config(run, own=same_as(config), secrets=False)
+        unmask(config, {name: OmegaConf.select(given, name) for name in dotted(OmegaConf.to_container(given))})
         config.resume = str(run)
         run.results.unlink(missing_ok=True)
     elif is_first():
