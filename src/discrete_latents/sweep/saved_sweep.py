@@ -80,7 +80,7 @@ def distinct(overrides: Sequence[str]) -> list[list[str]]:
     found: dict[tuple[str, ...], list[str]] = {}
     for job in jobs:
         numbers = [item for item in job if re.fullmatch(r"[\w.]+=[\d.e+-]+", item)]
-        telling = (item for item in job if item not in numbers or loader.group_exists(key(item)))
+        telling = (item for item in job if item not in numbers or loader.get_group_options(key(item)))
         found.setdefault(tuple(telling), job)
     return list(found.values())
 
