@@ -1,4 +1,4 @@
-"""Runs and sweeps of somebody else: what their files name is neither called nor obeyed, and what they read is bounded."""
+"""Runs and sweeps of somebody else: what their files name is not called or obeyed, and they take no long time."""
 
 import shutil
 import time

@@ -61,7 +61,7 @@ def test_no_target_that_acts_is_allowed(saved, place, shape, monkeypatch):
     monkeypatch.setattr("builtins.__import__", forbid_foreign_imports(__import__))
     assert len(TARGETS) > 100
     for target in TARGETS:
-        with pytest.raises(UserError, match="refused|names nothing") as caught:
+        with pytest.raises(UserError, match=r"refused|names nothing") as caught:
             check_saved(with_node(saved, place, SHAPES[shape](target)))
         assert "\n" not in one_line(str(caught.value))
         assert "_target_" in str(caught.value)
@@ -212,7 +212,7 @@ def test_a_package_that_the_user_trusts_is_allowed(saved):
 
 @pytest.mark.parametrize("packages", [["os"], ["torch"], "subprocess", ["a.b"], [3], {"a": 1}, ["builtins"], [""]])
 def test_a_library_cannot_be_trusted(packages):
-    with pytest.raises(UserError, match="^trust must"):
+    with pytest.raises(UserError, match=r"^trust must"):
         check_trust(packages)
     assert check_trust("my_package") == check_trust(["my_package"]) == ("my_package",)
     assert "discrete_latents" in UNTRUSTED
