@@ -128,8 +128,9 @@ def configuration(home: Path) -> tuple[DictConfig, dict[str, str | None], list[s
         return OmegaConf.create(), {}, []
     hydra = run.read_hydra()
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)
+    settings: dict[str, Any] = without_refused(masked(OmegaConf.to_container(upgraded(run.read_config()))))
     return (
-        OmegaConf.create(without_refused(masked(OmegaConf.to_container(upgraded(run.read_config()))))),
+        OmegaConf.create(settings),
         dict(hydra.runtime.choices),
         [renamed(override.lstrip("+~").partition("=")[0]) for override in overrides],
     )
