@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write console lightning_internals < latent process < runs
+        checks errors atomic_write secrecy < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers < data models < callbacks < training < api sweep < cli
         < search summary
     """,
@@ -24,8 +24,8 @@ ORDERS = {
         temperature_schedule throughput < checkpoint
     """,
     "config": """
-        command_parser overrides migration type_hints < paths compose instantiate < printed_command saved < additions
-        < composition_errors
+        allowed_references command_parser overrides migration type_hints < paths compose instantiate
+        < allowed_targets printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
         augmentation batches binarization splits < image_checks mnist_files < image_warnings model_inputs sources
@@ -46,12 +46,12 @@ ORDERS = {
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
-    "runs": "metrics checkpoints < directory < results results_table",
+    "runs": "metrics checkpoints saved_hydra saved_yaml < directory < results results_table",
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
     "summary": "finished_runs < table < html_report text_report < summary < command",
-    "sweep": "processes < job < sweep",
+    "sweep": "processes saved_sweep < job < sweep",
     "training": "validate lightning_settings monitors outcome shutdown nonfinite < build < train evaluate",
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
@@ -63,7 +63,10 @@ OPTIONS = {
 }
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
-ROOT = {"__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "process", "lightning_internals"}
+ROOT = {
+    *("__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "process", "secrecy"),
+    "lightning_internals",
+}
 """Modules outside the rooms."""
 
 TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES, strict=True)}

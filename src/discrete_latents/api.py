@@ -1,6 +1,6 @@
 """The public door: load a trained model, then encode, decode, sample, complete and classify images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from discrete_latents.checks import whole
-from discrete_latents.config.migration import upgraded
+from discrete_latents.config.allowed_targets import check_trust
+from discrete_latents.config.saved import checked_config
 from discrete_latents.data.model_inputs import read_codes, read_images
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
@@ -96,20 +97,25 @@ class Run:
         return torch.cat([function(batch, **arguments).cpu().movedim(dim, 0) for batch in batches])
 
 
-def load_run(path: str | Path, ckpt: str = "best", device: str | torch.device = "cpu") -> Run:
+def load_run(
+    path: str | Path, ckpt: str = "best", device: str | torch.device = "cpu", trust: Sequence[str] = ()
+) -> Run:
     """The model of a run directory, in evaluation mode. Needs no data set.
 
-    ckpt: "best" by validation, or "last". Raises UserError for a directory that is no run or has no such checkpoint.
-    Nothing in a checkpoint is executed. The configuration names the classes that are built; they may be of any
-    installed package, except those that Hydra blocks because they run code.
+    ckpt: "best" by validation, or "last". trust: packages of your own that the run's configuration may name.
+    The run may be somebody else's: nothing in a checkpoint is executed, and the configuration may name the classes of
+    this package, and the public ones of torch and Lightning where they belong; `config/allowed_targets.py` lists them.
+    Raises UserError for a configuration that names anything else, before anything is called, and for a directory that
+    is no run or has no such checkpoint.
 
     >>> run = load_run(vae_run)
     >>> run.model.num_latents, run.model.num_classes
     (20, 10)
     """
     run = RunDirectory(path)
-    weights = read_weights(run.checkpoint(ckpt))
-    config = upgraded(run.read_config())
+    checkpoint = run.checkpoint(ckpt)
+    config = checked_config(run, check_trust(tuple(trust) if not isinstance(trust, str) else trust), secrets=False)
+    weights = read_weights(checkpoint)
     if "mean_image" not in weights:
         raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
     model = make_model(config, list(weights["mean_image"].shape))

@@ -23,11 +23,13 @@ from discrete_latents.config.overrides import argument, multirun, quoted, withou
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.printed_command import setting, shell_word
 from discrete_latents.config.saved import saved_choices, use_saved_config
+from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show
+from discrete_latents.secrecy import learn_environment
 from discrete_latents.sweep import sweep
 from discrete_latents.sweep.job import run_job
 from discrete_latents.sweep.processes import check_start
@@ -82,7 +84,21 @@ def eval_main() -> None:
 def begin() -> None:
     """What both commands do before they look at their words."""
     protect_streams()
+    learn_environment()
+    learn_overrides(sys.argv[1:])
     sys.argv[1:] = quote_paths(without_null(sys.argv[1:]))
+
+
+def without_secrets(config: DictConfig) -> None:
+    """Masks the secrets of a job's configuration in the files that Hydra has just saved, and in all text."""
+    if "LOCAL_RANK" in os.environ:
+        restore_secrets(config)
+        return
+    hydra = HydraConfig.get()
+    saved = RunDirectory(hydra.runtime.output_dir)
+    own = [saved.config, saved.hydra_config, saved.overrides] if hydra.output_subdir is not None else []
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    hide_secrets(config, [*own, *([SweepDirectory(hydra.sweep.dir).multirun] if sweeping else [])])
 
 
 def train_task(config: DictConfig) -> None:
@@ -130,6 +146,7 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
         nonlocal composed
         composed = True
         prepare_process()
+        without_secrets(config)
         try:
             task(config)
         except UserError as error:

@@ -1,6 +1,7 @@
 """All console output: literal text without markup, which never makes a run fail."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -8,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
+
+from discrete_latents.secrecy import masked_text
 
 
 def console(stderr: bool = False) -> Console:
@@ -27,8 +30,15 @@ def protect_streams() -> None:
             setattr(sys, name, QuietStream(io.StringIO() if stream is None else stream, delivers=stream is not None))
 
 
+class MaskedFormatter(logging.Formatter):
+    """Lines of a log without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked_text(super().format(record))
+
+
 class QuietStream:
-    """A text stream that escapes characters its encoding lacks and drops text that cannot be written."""
+    """A text stream that masks secrets, escapes characters its encoding lacks and drops text that cannot be written."""
 
     def __init__(self, stream: Any, delivers: bool = True) -> None:
         self.stream = stream
@@ -40,7 +50,7 @@ class QuietStream:
     def write(self, text: str) -> int:
         try:
             if self.delivers:
-                self.stream.write(text)
+                self.stream.write(masked_text(text))
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             self.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -57,7 +57,7 @@ def test_a_run_stopped_by_sigterm_in_an_epoch_goes_on_as_if_it_never_was(command
     saved = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
     assert (saved["global_step"], saved["epoch"]) == (17, 1)
     assert not (stopped / "results.json").exists()
-    outcome = command("train", f"resume={stopped}")
+    outcome = command("train", f"resume={stopped}", "trust=[tests]")
     assert outcome.code == 0, outcome.err
     assert timeless(stopped) == timeless(straight)
     assert results(stopped)["metrics"] == results(straight)["metrics"]
@@ -86,7 +86,9 @@ def test_sigterm_stops_several_processes_at_the_same_step(tmp_path):
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert step == 10
     assert f"stopped by SIGTERM after step {step}; to go on" in stopped.stderr.decode()
-    resumed = subprocess.run([*command, f"resume={run}"], cwd=tmp_path, env=os.environ | TESTS, timeout=200)
+    resumed = subprocess.run(
+        [*command, f"resume={run}", "trust=[tests]"], cwd=tmp_path, env=os.environ | TESTS, timeout=200
+    )
     assert resumed.returncode == 0
     assert results(run)["steps"] == 3 * 7
 
@@ -114,7 +116,9 @@ def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path,
     assert not list(run.glob("hpc_ckpt*"))
     asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
     assert asked == ("requeue 77\n" if number == signal.SIGUSR1 else "")
-    done = subprocess.run([sys.executable, str(train), f"resume={run}"], cwd=tmp_path, env=environment, timeout=100)
+    done = subprocess.run(
+        [sys.executable, str(train), f"resume={run}", "trust=[tests]"], cwd=tmp_path, env=environment, timeout=100
+    )
     assert done.returncode == 0
     assert json.loads((run / "results.json").read_text())["steps"] == 3 * 13
 

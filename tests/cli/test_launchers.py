@@ -79,7 +79,9 @@ def test_submitit_runs_jobs_in_processes_set_up_as_any_other_and_tells_of_failur
 @pytest.mark.slow
 def test_a_sweep_is_resumed_on_another_launcher(command, submitit):
     before = snapshot(submitit.folder / "0")
-    outcome = command("train", "sweep.resume=sweep", "launcher=joblib", "hydra.launcher.n_jobs=1", cwd=submitit.cwd)
+    outcome = command(
+        "train", "sweep.resume=sweep", "trust=[tests]", "launcher=joblib", "hydra.launcher.n_jobs=1", cwd=submitit.cwd
+    )
     assert outcome.code == 1
     assert outcome.err.startswith("error: job 1 (seed=-1) failed: seed must be")
     after = snapshot(submitit.folder / "0")

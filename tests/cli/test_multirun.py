@@ -64,12 +64,12 @@ def finished_sweep(tmp_path_factory) -> Run:
     (said,) = beyond_progress(errors)
     assert (code, said) == (1, "error: interrupted; to go on: python train.py sweep.resume=sweep")
     assert statuses(sweep) == [None] * 6
-    code, _ = stopped(["sweep.resume=sweep"], cwd, 3, signal.SIGKILL)
+    code, _ = stopped(["sweep.resume=sweep", "trust=[tests]"], cwd, 3, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert statuses(sweep) == ["completed"] * 3 + [None] * 3
     for number in range(3):
         saved |= {number: snapshot(sweep / str(number))}
-    outcome = shell("train.py", "sweep.resume=sweep", cwd=cwd, **TESTS)
+    outcome = shell("train.py", "sweep.resume=sweep", "trust=[tests]", cwd=cwd, **TESTS)
     assert outcome.code == 0, outcome.err
     for number, files in saved.items():
         changed = {name for name, file in snapshot(sweep / str(number)).items() if files.get(name) != file}

@@ -1,11 +1,14 @@
 """The project's configurations: their folder, their groups and settings, and one composed."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose, initialize_config_dir, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -43,6 +46,20 @@ OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True
 def configurations() -> initialize_config_dir:
     """A context in which Hydra is initialised with the project's configurations, for what asks Hydra more than once."""
     return initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train")
+
+
+@contextmanager
+def with_options_of(folders: Iterable[str]) -> Iterator[None]:
+    """The same, with the options of further folders in front, as `--config-dir` has them."""
+    path = create_config_search_path(str(CONFIGS))
+    for folder in folders:
+        path.prepend("command-line", f"file://{Path(folder).absolute()}", SearchPathQuery(provider="schema"))
+    version.setbase("1.3")
+    Hydra.create_main_hydra2("train", path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def composed(overrides: Sequence[str] = (), name: str = "train", **how: Any) -> DictConfig:

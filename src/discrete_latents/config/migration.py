@@ -80,7 +80,10 @@ def upgraded(config: DictConfig) -> DictConfig:
 
 
 def parameters(target: Any) -> set[str]:
-    """The parameters of the class with this dotted name; all schedule settings if it does not exist."""
+    """The parameters of the class with this dotted name; all schedule settings if it does not exist or is foreign: a
+    saved configuration imports nothing."""
+    if not str(target).startswith("discrete_latents.latent."):
+        return SCHEDULES
     try:
         return set(inspect.signature(resolve_name(target)).parameters)
     except (ImportError, AttributeError, TypeError, ValueError):

@@ -3,25 +3,28 @@
 import atexit
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from discrete_latents.config.allowed_targets import Own, check_saved, check_trust, nothing, values_by_place
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.migration import upgraded
-from discrete_latents.config.overrides import key
+from discrete_latents.config.overrides import argument, hydra_value, key
 from discrete_latents.config.paths import path_argument, path_override
 from discrete_latents.errors import UserError, fail
 from discrete_latents.runs.directory import RunDirectory
 
 
 def use_saved_config(run: Path, output: Path) -> None:
-    """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run."""
+    """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run, and for a
+    configuration that names what it may not."""
     try:
-        RunDirectory(run).read_config()
         RunDirectory(run).read_hydra()
+        config = checked_config(RunDirectory(run), trusted(), given_again(sys.argv[1:]))
     except UserError as error:
         fail(str(error))
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
@@ -30,35 +33,68 @@ def use_saved_config(run: Path, output: Path) -> None:
         if group.split("/")[0] in groups and not value.startswith("{"):
             kept = f"a run keeps its own {group}; single settings can change, as trainer.max_epochs=20"
             fail(f"{group} = {value}: {kept}")
-    sys.argv = [sys.argv[0], *saved_config(run, output), *sys.argv[1:]]
+    sys.argv = [sys.argv[0], *start_from(config, output), *sys.argv[1:]]
 
 
-def saved_config(run: Path, output: Path) -> list[str]:
-    """Arguments that make Hydra start from a run's saved configuration, write into `output`, and leave the saved files
-    as they are."""
+def checked_config(
+    run: RunDirectory, trust: Collection[str] = (), own: Own = nothing, secrets: bool = True
+) -> DictConfig:
+    """A run's saved configuration, as this version has it; it trusts nothing itself.
+
+    Raises UserError where it cannot be read, and for what a saved configuration may not name (`check_saved`, whose
+    arguments these are).
+    """
+    config = upgraded(run.read_config())
+    try:
+        check_saved(OmegaConf.to_container(config), trust, own, secrets)
+    except UserError as error:
+        raise UserError(f"{run}: {error}") from error
+    with open_dict(config):
+        config.trust = []
+    return config
+
+
+def trusted() -> tuple[str, ...]:
+    """The packages that the command line trusts. Raises UserError as `check_trust` does."""
+    value = argument("trust")
+    return () if value in (None, "null") else check_trust(hydra_value(value))
+
+
+def given_again(overrides: Sequence[str]) -> Own:
+    """Which settings of a saved configuration a command line replaces or leaves out: those are the user's own."""
+    names = {tuple(key(item).split(".")) for item in overrides if "=" in item and not item.startswith("~")}
+    left_out = {tuple(key(item).split(".")) for item in overrides if item.startswith("~")}
+
+    def own(place: tuple[str, ...], _: Any) -> bool:
+        return place in names or any(place[:length] in left_out for length in range(1, len(place) + 1))
+
+    return own
+
+
+def same_as(config: DictConfig) -> Own:
+    """Which settings of a saved configuration are those of this command's own one."""
+    known = dict(values_by_place((), OmegaConf.to_container(config)))
+    return lambda place, value: place in known and known[place] == value
+
+
+def start_from(config: DictConfig, output: Path) -> list[str]:
+    """Arguments that make Hydra start from a configuration and write into `output`, where saved files stay as they are.
+
+    They name a copy, which lasts as long as this process. So Hydra, also in the processes that Lightning starts, reads
+    what was checked, and nothing else of a run's folder.
+    """
+    copy = RunDirectory(mkdtemp(prefix="discrete_latents_"))
+    atexit.register(shutil.rmtree, copy.folder, ignore_errors=True)
+    copy.save_config(config)
     return [
         "--config-path",
-        str(config_folder(run)),
+        str(copy.hydra),
         "--config-name",
         "config",
         path_override("hydra.run.dir", output.absolute()),
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
-
-
-def config_folder(run: Path) -> Path:
-    """Where a run's configuration is, as this version has it: in the run, or, where an earlier version wrote it, in a
-    folder that lasts as long as this process."""
-    saved = RunDirectory(run.absolute())
-    config = saved.read_config()
-    current = upgraded(config)
-    if current is config:
-        return saved.hydra
-    folder = RunDirectory(mkdtemp(prefix="discrete_latents_"))
-    atexit.register(shutil.rmtree, folder.folder, ignore_errors=True)
-    folder.save_config(current)
-    return folder.hydra
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:
@@ -76,6 +112,6 @@ def named_config() -> DictConfig | None:
     """The configuration of the run that the command line names; None where it names none, or one without."""
     run = path_argument("run") or path_argument("evaluation.run") or path_argument("resume")
     try:
-        return upgraded(RunDirectory(run).read_config()) if run else None
+        return checked_config(RunDirectory(run), trusted(), given_again(sys.argv[1:])) if run else None
     except UserError:
         return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import begun_experiment, wandb_settings
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory, read_json
 from discrete_latents.runs.metrics import best_in_validation
+from discrete_latents.secrecy import masked_override
 
 STEP = "trainer/global_step"
 """The x-axis of everything that Lightning logs to W&B."""
@@ -81,6 +83,8 @@ class WandbRun(WandbLogger):
         if begun_experiment(self) is None:
             import wandb
 
+            command = sys.argv
+            sys.argv = [masked_override(word) for word in command]  # W&B records it
             try:
                 run = super().experiment
             except (wandb.Error, ValueError, TypeError) as error:
@@ -88,6 +92,8 @@ class WandbRun(WandbLogger):
                 if isinstance(error, wandb.Error):
                     said += " (logger.wandb.offline=true needs neither an account nor a network)"
                 raise UserError(f"logger.wandb: {said}") from error
+            finally:
+                sys.argv = command
             for metric, kind in self.best.items():
                 run.define_metric(metric, step_metric=STEP, step_sync=True, summary=f"{kind},last")
             if not run.disabled:

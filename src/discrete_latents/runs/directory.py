@@ -10,14 +10,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError, first_line
-
-UNREADABLE = (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException)
-"""What OmegaConf raises for a file that is no YAML mapping or list."""
+from discrete_latents.runs.saved_hydra import used_of_hydra
+from discrete_latents.runs.saved_yaml import read_yaml
 
 
 class Directory:
@@ -148,19 +145,22 @@ class RunDirectory(Directory):
         return config
 
     def read_hydra(self) -> DictConfig:
-        """What Hydra saved of itself: job, overrides, chosen options (`runtime.choices`). Raises UserError as above."""
-        saved = self.read_saved(self.hydra_config)
-        if not isinstance(saved.get("hydra"), DictConfig):
-            raise UserError(self.not_a_run(self.hydra_config, "cannot be read"))
-        return saved.hydra
+        """What is used of Hydra's own configuration: job, overrides, chosen options (`runtime.choices`).
+
+        Raises UserError as above.
+        """
+        try:
+            return used_of_hydra(self.read_saved(self.hydra_config))
+        except ValueError as error:
+            raise UserError(self.not_a_run(self.hydra_config, f"cannot be read: {error}")) from error
 
     def read_saved(self, path: Path) -> DictConfig:
         if not path.is_file():
             raise UserError(f"{self} is not the directory of a run: it has no {path.relative_to(self.folder)}")
         try:
-            content = OmegaConf.load(path)
-        except UNREADABLE as error:
-            raise UserError(self.not_a_run(path, "cannot be read")) from error
+            content = read_yaml(path)
+        except (OSError, ValueError) as error:
+            raise UserError(self.not_a_run(path, f"cannot be read: {first_line(error)}")) from error
         if not isinstance(content, DictConfig) or not content:
             raise UserError(self.not_a_run(path, "has no settings"))
         return content
@@ -185,16 +185,13 @@ class SweepDirectory(Directory):
         self.multirun = self.folder / "multirun.yaml"
 
     def read_hydra(self) -> DictConfig:
-        """Hydra's configuration of the sweep. Raises UserError where it is missing or damaged."""
+        """What is used of Hydra's own configuration. Raises UserError where it is missing or damaged."""
         if not self.multirun.is_file():
             raise UserError(f"{self} is not the directory of a sweep: it has no {self.multirun.name}")
         try:
-            saved = OmegaConf.select(OmegaConf.load(self.multirun), "hydra")
-        except UNREADABLE as error:
-            raise UserError(self.not_a_sweep("cannot be read")) from error
-        if not isinstance(saved, DictConfig):
-            raise UserError(self.not_a_sweep("has no settings"))
-        return saved
+            return used_of_hydra(read_yaml(self.multirun))
+        except (OSError, ValueError) as error:
+            raise UserError(self.not_a_sweep(f"cannot be read: {first_line(error)}")) from error
 
     def not_a_sweep(self, why: str) -> str:
         return f"{self} is not the directory of a sweep: its {self.multirun.name} {why}"

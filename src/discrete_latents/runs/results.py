@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.secrecy import masked
 
 
 def describe(names: Mapping[str, str], seed: int, data: Mapping[str, Any], eval_samples: int) -> dict[str, Any]:
@@ -47,5 +48,6 @@ def git_commit() -> str | None:
 
 @rank_zero_only
 def write_results(run: RunDirectory, results: Mapping[str, Any]) -> None:
-    """Writes results.json atomically and synchronised: after it returns, a power cut does not take the file."""
-    atomic_write(run.results, json.dumps(results, indent=2) + "\n", synchronise=True)
+    """Writes results.json, without secrets, atomically and synchronised: after it returns, a power cut does not take
+    the file."""
+    atomic_write(run.results, json.dumps(masked(results), indent=2) + "\n", synchronise=True)

@@ -26,6 +26,7 @@ from discrete_latents.search.console import prepare_worker, say, values
 from discrete_latents.search.settings import Search
 from discrete_latents.search.study import next_trial, open_study, release
 from discrete_latents.search.trial_report import TrialReport
+from discrete_latents.secrecy import masked_text
 from discrete_latents.training.train import train as train_run
 
 
@@ -90,7 +91,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
         came_to = f"{stopped}{settings.metric} {value:.4g}, {time.perf_counter() - started:.1f} s"
     else:
         if not isinstance(error, UserError):
-            atomic_write(run.error, "".join(traceback.format_exception(error)))
+            atomic_write(run.error, masked_text("".join(traceback.format_exception(error))))
             error = RuntimeError(f"{type(error).__name__}: {error}")
         reason = " ".join(str(error).split())
         trial.set_user_attr("error", reason)

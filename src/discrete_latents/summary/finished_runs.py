@@ -9,14 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.allowed_references import without_refused
 from discrete_latents.config.migration import renamed, upgraded
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory, read_json
+from discrete_latents.secrecy import masked
 
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
 """Always shown where they differ, in this order."""
-APART = ("hydra", "paths", "logger", "launcher", "resume", "sweep")
+APART = ("hydra", "paths", "logger", "launcher", "resume", "sweep", "trust")
 """Groups that say where and how a run is written; not compared."""
 
 
@@ -97,7 +99,7 @@ def candidates(path: Path) -> Iterator[Path]:
 def read_run(file: Path) -> FinishedRun:
     """The run of a results.json. Raises Unusable where the run does not count."""
     try:
-        results = read_json(file, file.name)
+        results = masked(read_json(file, file.name))
     except FileNotFoundError:
         raise Unusable(f"no {file.name}: failed, stopped or still running") from None
     except UserError as error:
@@ -120,15 +122,17 @@ def read_run(file: Path) -> FinishedRun:
 
 def configuration(home: Path) -> tuple[DictConfig, dict[str, str | None], list[str]]:
     """A run's configuration, the options of its groups, and the keys given on its command line; empty where nothing
-    was saved."""
+    was saved. Secrets are masked, and what a saved configuration may not resolve is text."""
     run = RunDirectory(home)
     if not run.hydra.is_dir():
         return OmegaConf.create(), {}, []
     hydra = run.read_hydra()
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task)
+    settings: dict[str, Any] = without_refused(masked(OmegaConf.to_container(upgraded(run.read_config()))))
     return (
-        upgraded(run.read_config()),
+        OmegaConf.create(settings),
         dict(hydra.runtime.choices),
-        [renamed(override.lstrip("+~").partition("=")[0]) for override in hydra.overrides.task],
+        [renamed(override.lstrip("+~").partition("=")[0]) for override in overrides],
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from PIL import Image
 
-from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.directory import RunDirectory, read_json
 from discrete_latents.runs.metrics import short
+from discrete_latents.secrecy import masked
 from discrete_latents.summary.finished_runs import FinishedRun
 from discrete_latents.summary.table import Row, Table, value_text
 
@@ -41,6 +45,8 @@ STYLE: dict[Any, Any] = {
 COLUMNS = 3
 POINTS = 300
 """At most, of a curve."""
+LARGEST_PICTURE = 20_000_000
+"""Bytes."""
 
 Curve = dict[float, float]
 """A metric by epoch."""
@@ -98,14 +104,40 @@ def seeds(run: FinishedRun) -> str:
 
 def pictures(run: FinishedRun) -> list[tuple[str, str]]:
     """Name and data URI of each picture of a run."""
-    files = sorted(RunDirectory(run.folder).images.glob("*.png"))
-    return [(f.stem, f"data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}") for f in files]
+    files = [file for file in sorted(RunDirectory(run.folder).images.glob("*.png")) if is_inside(file, run.folder)]
+    found = [(file.stem, content) for file in files if (content := png(file)) is not None]
+    return [(name, f"data:image/png;base64,{base64.b64encode(content).decode()}") for name, content in found]
+
+
+def png(path: Path) -> bytes | None:
+    """The content of a picture; None for a file that is none, or too large for a page."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_PICTURE + 1)
+    if len(content) > LARGEST_PICTURE:
+        return None
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            picture.verify()
+    except Exception:  # whatever a damaged file makes the reader raise
+        return None
+    return content
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a regular file within a folder: a link could show any file of whoever makes the report."""
+    return path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(folder.resolve())
 
 
 def texts(run: FinishedRun) -> dict[str, str]:
-    """Configuration and results of a run as text, by file name."""
-    paths = (RunDirectory(run.home).config, RunDirectory(run.folder).results)
-    return {path.name: path.read_text() for path in paths if path.is_file()}
+    """Configuration and results of a run as text, without secrets, by file name."""
+    config, results = RunDirectory(run.home).config, RunDirectory(run.folder).results
+    found = {}
+    if is_inside(config, run.home):
+        content = OmegaConf.to_container(RunDirectory(run.home).read_config())
+        found[config.name] = OmegaConf.to_yaml(OmegaConf.create(masked(content)))
+    if is_inside(results, run.folder):
+        found[results.name] = json.dumps(masked(read_json(results)), indent=2)
+    return found
 
 
 def curves(logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str]) -> str:

@@ -1,13 +1,16 @@
 """The table of a summary as text: for the terminal, as Markdown and as CSV."""
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from discrete_latents.errors import one_line
 from discrete_latents.summary.table import MISSING, Table, in_unit, value_text
 
 
@@ -43,7 +46,7 @@ def markdown(table: Table, outside: Mapping[Path, str]) -> str:
         [":--" if i <= len(table.keys) else "--:" for i in range(len(shown))],
     ]
     for row in range(len(table.rows)):
-        keys = [f"`{texts[row]}`".replace("|", "\\|") for _, texts, _ in shown[: len(table.keys)]]
+        keys = [code_span(texts[row]) for _, texts, _ in shown[: len(table.keys)]]
         numbers = [f"**{texts[row]}**" if best[row] else texts[row] for _, texts, best in shown[len(table.keys) :]]
         lines.append(keys + numbers)
     title = [escaped(table.title), ""] if table.title else []
@@ -51,9 +54,24 @@ def markdown(table: Table, outside: Mapping[Path, str]) -> str:
     return "\n".join([*title, *(f"| {' | '.join(line)} |" for line in lines), "", *remarks]).rstrip() + "\n"
 
 
+def code_span(text: str) -> str:
+    """Text as code in a cell of a table, which no character of it ends."""
+    text = one_line(text) or " "
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in (text[0], text[-1]) or (text[0] == text[-1] == " " and text.strip()) else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
+
+
 def escaped(text: str) -> str:
-    """Text with Markdown's own characters escaped."""
-    return "".join(f"\\{character}" if character in "\\`*<>|[]" else character for character in text)
+    """Text on one line with Markdown's own characters escaped."""
+    special = "\\`*<>|[]&~!"
+    return "".join(f"\\{character}" if character in special else character for character in one_line(text))
+
+
+def as_text(value: Any) -> Any:
+    """A cell of a CSV file which no spreadsheet takes for a formula; numbers stay numbers."""
+    formula = isinstance(value, str) and (value.lstrip()[:1] in tuple("=+-@") or value[:1] in tuple("\t\r\n"))
+    return f"'{value}" if formula and value else value
 
 
 def write_csv(table: Table, path: Path) -> None:
@@ -69,7 +87,8 @@ def write_csv(table: Table, path: Path) -> None:
             headings += [f"{name} published", f"{name} source"]
             columns += [[cell and cell.published and cell.published[i] for cell in cells] for i in (0, 1)]
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([headings, *zip(*columns, strict=True)])
+        rows = [headings, *zip(*columns, strict=True)]
+        csv.writer(file).writerows([[as_text(cell) for cell in row] for row in rows])
 
 
 def left_out(outside: Mapping[Path, str]) -> list[str]:

@@ -12,12 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from discrete_latents.config.compose import chosen_names
-from discrete_latents.config.migration import upgraded
+from discrete_latents.config.compose import chosen_names, dotted
 from discrete_latents.config.paths import path_override
-from discrete_latents.config.saved import saved_config
+from discrete_latents.config.saved import checked_config, same_as, start_from
+from discrete_latents.config.saved_secrets import unmask
 from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
@@ -43,7 +43,7 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
                 print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)
-            arguments = [path_override("resume", run)] if config.resume else saved_config(run.folder, output=run.folder)
+            arguments = start_from(config, output=run.folder)
             arguments += [path_override("hydra.sweep.dir", hydra.sweep.dir), f"hydra.job.num={hydra.job.num}"]
             check_launcher(config.trainer, hydra.launcher)
             with job_processes(arguments):
@@ -80,12 +80,14 @@ def job_lock(run: RunDirectory) -> Iterator[None]:
 
 def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> DictConfig:
     """The configuration to run a job with: the saved one with `resume` where there is a checkpoint, else the given one.
+    The saved one may name what the given one names.
 
     Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved where Hydra,
     told to keep the files of a sweep as they are, does not.
     """
     if run.last.is_file():
-        config = upgraded(run.read_config())
+        given, config = config, checked_config(run, own=same_as(config), secrets=False)
+        unmask(config, {name: OmegaConf.select(given, name) for name in dotted(OmegaConf.to_container(given))})
         config.resume = str(run)
         run.results.unlink(missing_ok=True)
     elif is_first():

@@ -18,11 +18,17 @@ from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.printed_command import command, setting
+from discrete_latents.config.saved import trusted
 from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show_sweep
+from discrete_latents.secrecy import MASK, masked_override
 from discrete_latents.sweep.job import DONE
 from discrete_latents.sweep.processes import check_launcher
+from discrete_latents.sweep.saved_sweep import check_sweep
+
+PARTS = ("overrides.task", "overrides.hydra", "runtime.config_sources")
+"""What of a sweep's saved configuration starts it again."""
 
 
 @dataclass
@@ -102,43 +108,57 @@ def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, lis
     return jobs
 
 
-def unresolved(overrides: ListConfig) -> list[str]:
+def unresolved(overrides: ListConfig | tuple[()]) -> list[str]:
     """Overrides as they were given, with any ${…} in them; settings by the names that they have now."""
-    return [renamed(override) for override in OmegaConf.to_container(overrides, resolve=False)]  # type: ignore[arg-type]
+    given: Any = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else overrides
+    return [renamed(override) for override in given]
 
 
 def without_launcher(overrides: Sequence[str]) -> list[str]:
     """The overrides that define a job, without those that say how it is launched."""
-    return [item for item in overrides if key(item) != "launcher" and not key(item).startswith(("hydra.", "hydra/"))]
+    return [
+        masked_override(item)  # as it is saved
+        for item in overrides
+        if key(item) != "launcher" and not key(item).startswith(("hydra.", "hydra/"))
+    ]
 
 
 def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     """The command line that finishes a sweep, from the one that asks for it.
 
-    Of the saved command line only the launcher and Hydra's own settings can change. Ends the command for a directory
-    that is no sweep.
+    Of the saved command line only the launcher, Hydra's own settings and masked secrets can change. Ends the command
+    for a directory that is no sweep, and for one that would run what no saved configuration may name.
     """
     try:
         saved = SweepDirectory(folder).read_hydra()
+        task, own, sources = (OmegaConf.select(saved, name, default=()) for name in PARTS)
+        if saved.get("job", {}).get("config_name", "train") != "train":
+            raise UserError(f"{folder} is of another configuration than train: {saved.job.config_name}")
     except UserError as error:
         fail(f"sweep.resume = {error}")
-    given = [item for item in arguments if item not in ("-m", "--multirun") and key(item) != "sweep.resume"]
-    if refused := without_launcher(given):
+    words = [*unresolved(own), *unresolved(task)]
+    secret = {key(item) for item in words if item.endswith(f"={MASK}")}
+    given = [item for item in arguments if item not in ("-m", "--multirun")]
+    given = [item for item in given if key(item) not in ("sweep.resume", "trust")]
+    if refused := [item for item in without_launcher(given) if key(item) not in secret]:
         fail(f"{refused[0]}: a sweep keeps its own settings; only how it is launched can change, as launcher=joblib")
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
         "hydra.sweep.dir": path_override("hydra.sweep.dir", folder),
         "hydra.output_subdir": "hydra.output_subdir=null",  # the configurations of started jobs stay as they are
     }
-    replaced = {*fixed, *(key(item) for item in given)}
-    kept = [*unresolved(saved.overrides.hydra), *unresolved(saved.overrides.task)]
+    replaced = {*fixed, *(key(item) for item in given), "trust"}
+    kept = list(words)
     if replaced & {"launcher", "hydra/launcher"}:
         replaced |= {"launcher", "hydra/launcher"}
         kept = [item for item in kept if not key(item).startswith("hydra.launcher.")]
     kept = [item for item in kept if key(item) not in replaced]
-    folders = [source.path for source in saved.runtime.config_sources if source.provider == "command-line"]
-    flags = ["--config-name", saved.job.config_name, *(flag for path in folders for flag in ("--config-dir", path))]
-    return [*flags, *fixed.values(), *kept, *given]
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    try:
+        check_sweep(kept, folders, trusted())
+    except UserError as error:
+        fail(f"sweep.resume = {folder}: {error}")
+    return [*(flag for path in folders for flag in ("--config-dir", path)), *fixed.values(), *kept, *given]
 
 
 def report() -> None:

@@ -22,6 +22,7 @@ from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import best_of, check_optimizer, load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
+from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.monitors import check_monitors
@@ -121,7 +122,9 @@ def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, s
     for logger in trainer.loggers:
         if not isinstance(logger, MetricsCSV) and trainer.enable_autolog_hparams:  # type: ignore[attr-defined]
             settings: Any = OmegaConf.to_container(config, resolve=True)
-            logger.log_hyperparams(settings | {"experiment": names["experiment"], "latent_name": names["latent"]})
+            logger.log_hyperparams(
+                masked(settings) | {"experiment": names["experiment"], "latent_name": names["latent"]}
+            )
         elif again and isinstance(logger, MetricsCSV):
             logger.continue_after(0)
 
