@@ -25,8 +25,8 @@ def learn(settings: Any) -> None:
 
 
 def learn_environment() -> None:
-    """The same for the environment's variables."""
-    learn(dict(os.environ))
+    """The same for the environment's variables. The path of a file with credentials is none itself."""
+    learn({name: value for name, value in os.environ.items() if not os.path.lexists(value)})
 
 
 def secrets_in(node: Any, name: str = "", within: bool = False) -> Iterator[Any]:
