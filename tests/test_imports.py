@@ -46,7 +46,7 @@ ORDERS = {
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
-    "runs": "metrics checkpoints saved_hydra saved_yaml < directory < results results_table",
+    "runs": "metrics checkpoints saved_hydra saved_yaml source_commit < directory < results results_table",
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,

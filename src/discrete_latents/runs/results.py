@@ -1,7 +1,6 @@
 """Writes results.json: a run's metrics, and the settings and versions that they were obtained with."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.source_commit import source_commit
 from discrete_latents.secrecy import masked
 
 
@@ -27,23 +27,13 @@ def describe(names: Mapping[str, str], seed: int, data: Mapping[str, Any], eval_
         "data": dict(data),
         "eval_samples": eval_samples,
         "versions": versions(),
-        "git": git_commit(),
+        "git": source_commit(),
     }
 
 
 def versions() -> dict[str, str]:
     packages = ("discrete-latents", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
     return {"python": sys.version.split()[0]} | {name: version(name) for name in packages}
-
-
-def git_commit() -> str | None:
-    """The commit of the running source, with + if it was changed; None outside a repository."""
-    try:
-        command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 @rank_zero_only
