@@ -52,7 +52,7 @@ ORDERS = {
     """,
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
-    "training": "validate lightning_settings monitors outcome shutdown nonfinite < build < train evaluate",
+    "training": "validate lightning_settings monitors outcome shutdown nonfinite early_stop < build < train evaluate",
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
 beside it. A package's `__init__` and `__main__` stand above all of them."""

@@ -89,7 +89,7 @@ class Run:
 
     def pixels(self, images: Tensor | np.ndarray) -> Tensor:
         """Images as the model reads them."""
-        return read_images(images, tuple(self.model.mean_image.shape))
+        return read_images(images, tuple(self.model.mean_image.shape)).to(self.model.mean_image.dtype)
 
     def batched(self, function: Callable[..., Tensor], inputs: Tensor, dim: int = 0, **arguments: int) -> Tensor:
         """A function's results over all inputs; `dim` is the dimension of its batch, made the first."""
@@ -121,5 +121,7 @@ def load_run(
     model = make_model(config, list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
+    if weights["mean_image"].dtype == torch.float64:  # trained with 64-true; float32 holds those of lower precision
+        model.double()
     model.load_state_dict(weights)
     return Run(model.to(device).eval(), config)

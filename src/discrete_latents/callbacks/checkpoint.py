@@ -1,6 +1,7 @@
 """Checkpoints of a run: of states from which it goes on exactly, whole or not at all, wherever its folder is."""
 
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from discrete_latents.atomic_write import atomic_write
@@ -22,9 +24,12 @@ from discrete_latents.lightning_internals import (
     log_epoch,
     optimizer_steps_now,
     set_received_sigterm,
+    training_ends,
     validation_follows,
 )
 from discrete_latents.loggers.metrics_csv import MetricsCSV
+
+log = logging.getLogger(__name__)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -53,8 +58,8 @@ WITHOUT_EFFECT = {
 
 class Checkpoints(BestCheckpoint):
     """The best checkpoints by validation, as Lightning's, and last.ckpt, from which a run goes on as if it had never
-    stopped: at the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where max_steps
-    or one of `StopSignals` stops training. Not in the middle of accumulated gradients.
+    stopped: at the end of every epoch, every `every_n_steps` optimiser steps where that is given, and where a limit,
+    a callback or one of `StopSignals` stops training. Not in the middle of accumulated gradients.
     A checkpoint is written once what was logged before it stands in metrics.csv, and says how many rows those are.
 
     settings: of Lightning's ModelCheckpoint. filename: of the best, with {epoch}, {step} and logged metrics; a / in a
@@ -102,12 +107,16 @@ class Checkpoints(BestCheckpoint):
         super().on_train_start(trainer, pl_module)
         self.signals.take_over(trainer)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.signals.give_back()
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
         if not optimizer_steps_now(trainer):  # gradients that are kept for a later step are in no checkpoint
             return
         stop = self.signals.asked and trainer.world_size == 1
         save = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        save |= trainer.global_step == trainer.max_steps  # which may be raised
+        save |= training_ends(trainer)  # by a limit that may be raised
         if not (stop or save):
             return
         # Lightning, restarted between a batch and the validation or the end of an epoch after it, leaves those out.
@@ -130,7 +139,7 @@ class Checkpoints(BestCheckpoint):
         set_received_sigterm(trainer, self.signals.asked_anywhere(trainer))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, SIGTERMException) or not self.fitting(trainer):
+        if not (isinstance(exception, SIGTERMException) and self.signals.taken):
             return  # SIGTERM is heeded between two batches, any other exception is raised in the middle of something
         if not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             self.write_last(trainer)
@@ -142,6 +151,7 @@ class Checkpoints(BestCheckpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        checkpoint["threads"] = torch.get_num_threads()
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 checkpoint["metrics_rows"] = logger.count()
@@ -149,10 +159,18 @@ class Checkpoints(BestCheckpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.fitting(trainer):
-            self.check_rule(checkpoint)
+        if not self.fitting(trainer):
+            return
+        self.check_rule(checkpoint)
+        threads, former = torch.get_num_threads(), checkpoint.get("threads")
+        if former not in (None, threads) and trainer.strategy.root_device.type == "cpu":
+            rank_zero_only(log.warning)(
+                "this run goes on with %d threads and was trained with %d, which add numbers in another order: for the "
+                "same bits set OMP_NUM_THREADS=%d",
+                *(threads, former, former),
+            )
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV) and self.fitting(trainer) and "metrics_rows" in checkpoint:
+            if isinstance(logger, MetricsCSV) and "metrics_rows" in checkpoint:
                 logger.continue_after(checkpoint["metrics_rows"])
 
     def check_rule(self, checkpoint: dict[str, Any]) -> None:

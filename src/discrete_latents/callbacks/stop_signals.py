@@ -14,12 +14,14 @@ from discrete_latents.lightning_internals import before_each_batch, gradients_ar
 class StopSignals:
     """Handles SIGTERM and SLURM's warning before the time limit, after which the job is requeued.
 
-    asked: whether this process received one. Lightning's own handlers communicate with other processes, and save for
-    SLURM, in the middle of a step: they can hang or save half a step.
+    asked: whether this process received one. taken: the handlers that were replaced, while training. Lightning's own
+    handlers communicate with other processes, and save for SLURM, in the middle of a step: they can hang or save half a
+    step.
     """
 
     def __init__(self) -> None:
         self.asked = self.asked_for_requeue = False
+        self.taken: dict[signal.Signals, Any] = {}
 
     def take_over(self, trainer: pl.Trainer) -> None:
         """Replaces Lightning's signal handlers, but no others.
@@ -29,8 +31,16 @@ class StopSignals:
         """
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
-            signal.signal(number, handlers[name])
+            self.taken[number] = signal.signal(number, handlers[name])
         before_each_batch(trainer, lambda: self.stop_together(trainer))
+
+    def give_back(self) -> None:
+        """Puts the former handlers back. A signal that came since the last batch is given to them."""
+        for number, handler in self.taken.items():
+            signal.signal(number, handler)
+        if self.taken and self.asked and not self.asked_for_requeue:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.taken = {}
 
     def stop(self, *_: Any) -> None:
         self.asked = True

@@ -1,6 +1,7 @@
 """Training speed."""
 
 import time
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -8,7 +9,7 @@ import torch
 
 class Throughput(pl.Callback):
     """Logs images_per_second each epoch: images over all processes per second of training steps. Set-up, validation and
-    writing are not counted. The attribute `images_per_second` is the mean over the fit.
+    writing are not counted. The attribute `images_per_second` is the mean over training, also in several parts.
     """
 
     def __init__(self) -> None:
@@ -20,6 +21,14 @@ class Throughput(pl.Callback):
     @property
     def images_per_second(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        running = 0.0 if self.started is None else time.perf_counter() - self.started
+        return {"seconds": self.seconds + running, "images": self.images, "epoch_start": self.epoch_start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.images = state_dict["seconds"], state_dict["images"]
+        self.epoch_start = tuple(state_dict["epoch_start"])
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple, batch_idx: int

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class MetricsCSV(Logger):
@@ -52,20 +55,26 @@ class MetricsCSV(Logger):
 
     def continue_after(self, count: int) -> None:
         """Continues after the first `count` rows: later ones are of steps that will be repeated, except the test that
-        ended a shorter run. The file stays as it is until something is logged."""
+        ended a shorter run. The file stays as it is until something is logged. Warns of rows that are missing."""
         rows = self.read()
         self.rows, self.dropped = rows[:count], rows[count:]
+        if len(rows) < count:
+            rank_zero_only(log.warning)(
+                "%s has %d rows, of the %d that stood there when the checkpoint was written: the others are lost",
+                *(self.path, len(rows), count),
+            )
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row: dict[str, Any] = {"step": step, **metrics}
         self.count()
         assert self.rows is not None
-        for old in self.dropped:
-            again = old.get("step") == str(step) and old.keys() == row.keys()
-            if not again and any(name.startswith("test/") for name in old):
-                self.rows.append(old)
+        self.rows += [old for old in self.dropped if is_test(old)]
         self.dropped = []
+        if is_test(row):
+            kept = [old for old in self.rows if str(old.get("step")) != str(step) or old.keys() != row.keys()]
+            if len(kept) < len(self.rows):  # the same test again
+                self.rows, self.columns = kept, []
         self.rows.append(row)
         if row.keys() <= set(self.columns):
             with self.path.open("a", newline="") as file:
@@ -95,3 +104,8 @@ class MetricsCSV(Logger):
         if rows is None or any("beyond the last column" in row for row in rows):
             raise UserError(f"{self.path} is not a table of metrics; move it away, and the run goes on in a new one")
         return rows
+
+
+def is_test(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds the metrics of a test."""
+    return any(name.startswith("test/") for name in row)

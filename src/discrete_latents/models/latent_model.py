@@ -66,6 +66,7 @@ class LatentModel(pl.LightningModule):
         self.register_buffer("mean_image", torch.zeros(*image_shape))
         self.register_buffer("output_bias", torch.zeros(*image_shape))
         self.trained_bounds: list[Tensor] = []
+        self.own_noise = False
         self.compiled = False
 
     def objective(self, batch: Batch) -> Objective:
@@ -139,28 +140,35 @@ class LatentModel(pl.LightningModule):
         self.trained_bounds = [bound.to(self.device) for bound in self.trained_bounds]
         if self.compiled and not self.estimator.differentiates:
             self.compile_step()
-        if self.global_rank > 0:
+        if self.global_rank > 0 and not self.own_noise:
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
 
-    def on_train_epoch_start(self) -> None:
-        """Sets the sampler's epoch: with max_steps, Lightning counts one that ended before a checkpoint twice."""
-        sampler: Any = getattr(self.trainer.train_dataloader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(self.current_epoch)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["noise"] = torch.get_rng_state()
-        checkpoint["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
+        """Adds the random state, and bounds that are not logged yet: the first process's own, and `other_processes`."""
+        own: dict[str, Any] = {"noise": torch.get_rng_state()}
+        own["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
         if self.device.type == "cuda":
-            checkpoint["cuda_noise"] = torch.cuda.get_rng_state(self.device)
+            own["cuda_noise"] = torch.cuda.get_rng_state(self.device)
+        states = [own]
+        if self.trainer.world_size > 1:
+            states *= self.trainer.world_size
+            torch.distributed.all_gather_object(states, own)
+        checkpoint |= states[0]
+        checkpoint["other_processes"] = states[1:]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the random state, so that a resumed run draws the same noise as an uninterrupted one."""
+        """Restores the random state, so that a resumed run draws the same noise as an uninterrupted one.
+
+        With another number of processes, all but the first start with noise that no run has drawn.
+        """
         count_manual_steps(checkpoint)  # for runs from before November 2026
-        torch.set_rng_state(checkpoint["noise"])
-        self.trained_bounds = list(checkpoint.get("trained_bounds", ()))
-        if self.device.type == "cuda" and "cuda_noise" in checkpoint:
-            torch.cuda.set_rng_state(checkpoint["cuda_noise"], self.device)
+        states = [checkpoint, *checkpoint.get("other_processes", ())]
+        self.own_noise = len(states) == self.trainer.world_size
+        own = states[self.global_rank] if self.own_noise else checkpoint
+        torch.set_rng_state(own["noise"])
+        self.trained_bounds = list(own.get("trained_bounds", ()))
+        if self.device.type == "cuda" and "cuda_noise" in own:
+            torch.cuda.set_rng_state(own["cuda_noise"], self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         with self.evaluation_noise(batch_idx):

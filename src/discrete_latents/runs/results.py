@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from omegaconf import DictConfig
 
 from discrete_latents.callbacks import Checkpoints, LearningRate
@@ -14,7 +15,7 @@ from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotApplicable, UserError, first_line
 from discrete_latents.latent import NotDefined
-from discrete_latents.lightning_internals import use_fast_epoch_loop
+from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch_loop
 from discrete_latents.loggers import WandbRun
 from discrete_latents.models import LatentModel
 from discrete_latents.training.lightning_settings import check_callbacks, check_trainer_settings
@@ -99,6 +100,14 @@ def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
         )
     except RuntimeError as error:  # two callbacks whose states have one name
         raise UserError(f"callbacks: {first_line(error)}") from error
+    use_exact_loops(trainer)
     if config.steps_per_loop > 1:
         use_fast_epoch_loop(trainer)
     return trainer
+
+
+def convert_precision(model: LatentModel, trainer: pl.Trainer) -> None:
+    """Gives a model the dtype that the trainer trains and tests it with, which Lightning does only after it has loaded
+    weights: in float32, those of 64-true would lose bits."""
+    if isinstance(trainer.precision_plugin, DoublePrecision | HalfPrecision):
+        trainer.precision_plugin.convert_module(model)

@@ -10,12 +10,13 @@ from discrete_latents.errors import UserError
 from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
-from discrete_latents.training.build import build_data, build_model, build_trainer
+from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.outcome import TestedMetrics, results_stand
-from discrete_latents.training.shutdown import orderly_shutdown
+from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
 
+@heeds_sigterm
 def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names: Mapping[str, str]) -> dict[str, Any]:
     """Tests a checkpoint of a run and writes results.json and pictures into `paths.output_dir`.
 
@@ -30,8 +31,9 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    load_weights(path, model)
     trainer = build_trainer(config, checkpoints=False)
+    convert_precision(model, trainer)
+    load_weights(path, model)
     check_batches(trainer, data)
     data.test_split = split
     evaluation = RunDirectory(config.paths.output_dir)

@@ -1,19 +1,72 @@
 """Ends a run: its other processes, its loggers, and what Ctrl-C and SIGTERM become."""
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig
 
 from discrete_latents.config.printed_command import command, setting
+from discrete_latents.lightning_internals import use_given_sigterm_handler
+from discrete_latents.process import first_process, named_to_others
 from discrete_latents.runs.directory import RunDirectory
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STOPPED = 128 + signal.SIGTERM
+"""The exit code of a process that SIGTERM has stopped."""
+
+
+def heeds_sigterm(run: Callable[Concatenate[DictConfig, P], R]) -> Callable[Concatenate[DictConfig, P], R]:
+    """Makes a function of a run's configuration stop at once when SIGTERM comes: in set-up, validation and tests. In
+    training `StopSignals` has it wait for the end of a step. Handlers that others have set stay."""
+
+    @wraps(run)
+    def heeding(config: DictConfig, *arguments: P.args, **settings: P.kwargs) -> R:
+        others = threading.current_thread() is not threading.main_thread()
+        if others or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            return run(config, *arguments, **settings)
+        signal.signal(signal.SIGTERM, stop_at_once)
+        try:
+            return run(config, *arguments, **settings)
+        except SIGTERMException as stop:
+            if stop.code != STOPPED:
+                say_stopped("before training", config.paths.output_dir)
+            raise SIGTERMException(STOPPED) from stop
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    return heeding
+
+
+def stop_at_once(*_: object) -> None:
+    """Raises SIGTERMException. A process that Lightning started leaves that to the first, which ends the others."""
+    if (first := first_process()) is not None:
+        os.kill(first, signal.SIGTERM)
+        return
+    raise SIGTERMException
+
+
+@rank_zero_only
+def say_stopped(when: str, folder: str) -> None:
+    """Says that SIGTERM has stopped a run, and how it goes on, if it does."""
+    run = RunDirectory(folder)
+    goes_on = run.last.is_file() or run.overrides.is_file()  # without a checkpoint it starts again
+    how = f"; to go on: {command('python', 'train.py', setting('resume', folder))}" if goes_on else ""
+    print(f"stopped by SIGTERM {when}{how}", file=sys.stderr)
 
 
 @contextmanager
@@ -24,18 +77,21 @@ def orderly_shutdown(trainer: pl.Trainer) -> Iterator[None]:
     exits with the signal's code, 143.
     """
     failed = True
+    use_given_sigterm_handler(trainer)
     try:
-        yield
+        with named_to_others():
+            yield
         failed = False
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         if isinstance(stop, SIGTERMException):
-            saved = RunDirectory(trainer.default_root_dir).last.is_file()
-            again = command("python", "train.py", setting("resume", trainer.default_root_dir))
-            how = f"; to go on: {again}" if saved else ""
-            rank_zero_only(print)(f"stopped by SIGTERM after step {trainer.global_step}{how}", file=sys.stderr)
-            raise SIGTERMException(128 + signal.SIGTERM) from stop
+            if signal.getsignal(signal.SIGTERM) == stop_at_once:  # a second one shall not disturb what follows
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            tested = trainer.state.fn == TrainerFn.TESTING
+            step = f"after step {trainer.global_step}"
+            say_stopped(f"in the test, {step}" if tested else step, trainer.default_root_dir)
+            raise SIGTERMException(STOPPED) from stop
         raise
     finally:
         end_processes(trainer, failed)

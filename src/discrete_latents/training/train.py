@@ -23,17 +23,19 @@ from discrete_latents.runs.checkpoints import best_of, check_optimizer, load_wei
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.secrecy import masked
-from discrete_latents.training.build import build_data, build_model, build_trainer
+from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
+from discrete_latents.training.early_stop import KeptStop
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.monitors import check_monitors
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
 from discrete_latents.training.outcome import TestedMetrics, results_stand
-from discrete_latents.training.shutdown import orderly_shutdown
+from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
 log = logging.getLogger(__name__)
 
 
+@heeds_sigterm
 def train(
     config: DictConfig, names: Mapping[str, str], callbacks: Sequence[pl.Callback] = (), test: bool = True
 ) -> dict[str, Any]:
@@ -54,12 +56,13 @@ def train(
     if not config.resume and elsewhere and any(run.checkpoints.glob("*.ckpt")):
         raise UserError(f"callbacks.checkpoint.dirpath = {checkpoints} holds checkpoints already; name another folder")
     resumed = RunDirectory(config.resume, checkpoints).last_checkpoint() if config.resume else None
+    trainer = build_trainer(config)
+    convert_precision(model, trainer)
     if resumed:
         load_weights(resumed, model)
         check_optimizer(resumed, model)
         if (tested := run.tested()).is_file():  # at the end, unless a better one is found
             load_weights(tested, copy.deepcopy(model))
-    trainer = build_trainer(config)
     check_trainer(config, trainer, model)
     check_batches(trainer, data)
     check_monitors(trainer, model, data)
@@ -80,7 +83,7 @@ def train(
         write_results(run, made)
         results.update(made)
 
-    first, last = TestedMetrics(finish), [FiniteCheck(), *callbacks]
+    first, last = TestedMetrics(finish), [FiniteCheck(), KeptStop(), *callbacks]
     trainer.callbacks[:] = [first, *trainer.callbacks, *last]  # type: ignore[attr-defined]
     with results_stand(run, results), orderly_shutdown(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
