@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write secrecy < console lightning_internals < latent process < runs
+        checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers < data models < callbacks < training < api sweep < cli
         < search summary
     """,
@@ -64,7 +64,7 @@ OPTIONS = {
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
 ROOT = {
-    *("__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "process", "secrecy"),
+    *("__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "parent", "process", "secrecy"),
     "lightning_internals",
 }
 """Modules outside the rooms."""

@@ -6,10 +6,14 @@ from discrete_latents.latent import GumbelSoftmax       # an estimator alone, pu
 
 from typing import TYPE_CHECKING, Any
 
+from discrete_latents.parent import end_with_parent
+
 if TYPE_CHECKING:
     from discrete_latents.api import Run, load_run
 
 __all__ = ["Run", "load_run"]
+
+end_with_parent()  # in a process that Lightning started, before torch is imported, which takes seconds
 
 
 def __getattr__(name: str) -> Any:

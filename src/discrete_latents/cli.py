@@ -26,7 +26,7 @@ from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
-from discrete_latents.process import end_with_first_process, prepare_process
+from discrete_latents.process import prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show
 from discrete_latents.secrecy import learn_environment
@@ -83,7 +83,6 @@ def eval_main() -> None:
 
 def begin() -> None:
     """What both commands do before they look at their words."""
-    end_with_first_process()
     protect_streams()
     learn_environment()
     learn_overrides(sys.argv[1:])

@@ -108,8 +108,8 @@ class ExactFitLoop(_FitLoop):
 
     @property
     def done(self) -> bool:
-        progress = self.epoch_progress.current
-        within_epoch = self.restarting and progress.processed != self.max_epochs and self.max_batches != 0
+        epochs = self.epoch_progress.current.processed  # type: ignore[attr-defined]
+        within_epoch = self.restarting and epochs != self.max_epochs and self.max_batches != 0
         return super().done and not within_epoch
 
 

@@ -1,12 +1,8 @@
-"""Settings of a process, and its place among the processes of its run."""
+"""Settings of a process, and whether it is the first of its run."""
 
 import logging
 import os
-import threading
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -33,42 +29,3 @@ def prepare_process() -> None:
 def is_first() -> bool:
     """Whether this process has rank 0 in its run, as torchrun, SLURM or Lightning says."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-STARTED_BY = "DISCRETE_LATENTS_STARTED_BY"
-"""The environment variable by which the processes that Lightning starts know the one that starts them."""
-
-
-@contextmanager
-def named_to_others() -> Iterator[None]:
-    """Tells the processes that this one starts who started them."""
-    former = os.environ.get(STARTED_BY)
-    os.environ[STARTED_BY] = str(os.getpid())
-    try:
-        yield
-    finally:
-        os.environ.pop(STARTED_BY)
-        if former is not None:
-            os.environ[STARTED_BY] = former
-
-
-def first_process() -> int | None:
-    """The process that started this one for the same run; None in that process itself, and where another program, such
-    as torchrun, started all."""
-    started_by = os.environ.get(STARTED_BY, "")
-    other = os.environ.get("LOCAL_RANK", "0") != "0"
-    return int(started_by) if other and started_by.isdecimal() and int(started_by) != os.getpid() else None
-
-
-def end_with_first_process() -> None:
-    """Ends this process within a second after the one that started it for the same run. Killed, that one leaves it
-    waiting for other processes."""
-    first = first_process()
-
-    def watch() -> None:
-        while os.getppid() == first:
-            time.sleep(0.5)
-        os._exit(1)
-
-    if first is not None:
-        threading.Thread(target=watch, name="first process", daemon=True).start()

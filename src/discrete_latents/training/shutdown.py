@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from discrete_latents.config.printed_command import command, setting
 from discrete_latents.lightning_internals import use_given_sigterm_handler
-from discrete_latents.process import first_process, named_to_others
+from discrete_latents.parent import known_to_children, launching_parent
 from discrete_latents.runs.directory import RunDirectory
 
 P = ParamSpec("P")
@@ -54,8 +54,8 @@ def heeds_sigterm(run: Callable[Concatenate[DictConfig, P], R]) -> Callable[Conc
 
 def stop_at_once(*_: object) -> None:
     """Raises SIGTERMException. A process that Lightning started leaves that to the first, which ends the others."""
-    if (first := first_process()) is not None:
-        os.kill(first, signal.SIGTERM)
+    if (parent := launching_parent()) is not None:
+        os.kill(parent, signal.SIGTERM)
         return
     raise SIGTERMException
 
@@ -79,7 +79,7 @@ def orderly_shutdown(trainer: pl.Trainer) -> Iterator[None]:
     failed = True
     use_given_sigterm_handler(trainer)
     try:
-        with named_to_others():
+        with known_to_children():
             yield
         failed = False
     except SystemExit as stop:
