@@ -97,6 +97,11 @@ class ExactEpochLoop(_TrainingEpochLoop):
     def done(self) -> bool:
         return (self.restarting and self.global_step == self.max_steps) or super().done
 
+    def reset(self) -> None:
+        super().reset()
+        if self.restarted_on_last and self.done:  # saved at a validation, before the step was counted for loggers
+            self._batches_that_stepped += 1
+
 
 class ExactFitLoop(_FitLoop):
     """Lightning's loop over epochs, except that a run which is resumed within an epoch goes on there, whatever limits

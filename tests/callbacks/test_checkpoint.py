@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from discrete_latents.callbacks import Checkpoints, LearningRate, TemperatureSchedule
 from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import Exponential, GumbelSoftmax
-from discrete_latents.lightning_internals import use_fast_epoch_loop
+from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch_loop
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
@@ -92,6 +92,7 @@ def fit(splits, folder: Path, interruption, every_n_steps=None, fast=True, hold=
         num_sanity_val_steps=0,
         **{"max_epochs": 3, "log_every_n_steps": 3} | settings,
     )  # fmt: skip
+    use_exact_loops(trainer)
     if fast:
         use_fast_epoch_loop(trainer)
     last = folder / "last.ckpt"
