@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from discrete_latents.config.printed_command import command, setting
+from discrete_latents.config.printed_command import command, program, setting
 from discrete_latents.runs.directory import RunDirectory
 
 
@@ -32,7 +32,7 @@ def orderly_shutdown(trainer: pl.Trainer) -> Iterator[None]:
             raise KeyboardInterrupt from stop
         if isinstance(stop, SIGTERMException):
             saved = RunDirectory(trainer.default_root_dir).last.is_file()
-            again = command("python", "train.py", setting("resume", trainer.default_root_dir))
+            again = command(*program("train"), setting("resume", trainer.default_root_dir))
             how = f"; to go on: {again}" if saved else ""
             rank_zero_only(print)(f"stopped by SIGTERM after step {trainer.global_step}{how}", file=sys.stderr)
             raise SIGTERMException(128 + signal.SIGTERM) from stop
