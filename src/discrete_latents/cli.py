@@ -21,19 +21,20 @@ from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
 from discrete_latents.config.overrides import argument, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
-from discrete_latents.config.printed_command import setting, shell_word
 from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
+from discrete_latents.runs.lock import HELD, hold
 from discrete_latents.runs.results_table import show
 from discrete_latents.secrecy import learn_environment
 from discrete_latents.sweep import sweep
 from discrete_latents.sweep.job import run_job
 from discrete_latents.sweep.processes import check_start
 from discrete_latents.training.evaluate import evaluate
+from discrete_latents.training.new_run import claim_new, same_folder, taken_by_run
 from discrete_latents.training.train import train
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -44,26 +45,18 @@ show_once = rank_zero_only(show)
 def train_main() -> None:
     """`python train.py`, `discrete-latents-train`."""
     begin()
-    run, folder = path_argument("resume"), path_argument("hydra.run.dir")
-    unfinished, sweep_folder = path_argument("sweep.resume"), path_argument("hydra.sweep.dir")
+    run, unfinished = path_argument("resume"), path_argument("sweep.resume")
     try:
         check_start()
     except UserError as error:
         fail(str(error))
+    sweep.Sweep.resumed = unfinished is not None
     if unfinished is not None:
         sys.argv[1:] = sweep.resume_arguments(unfinished, sys.argv[1:])
     elif run is not None and "--config-path" not in sys.argv:  # processes that Lightning started have it
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(run, output=run)
-    elif multirun() and sweep_folder and SweepDirectory(sweep_folder).multirun.exists():
-        fail(
-            f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
-            f"{shell_word(setting('sweep.resume', sweep_folder))}"
-        )
-    elif folder and RunDirectory(folder).hydra.exists() and "LOCAL_RANK" not in os.environ:
-        again = shell_word(setting("resume", folder))
-        fail(f"hydra.run.dir = {folder} holds a run already; name another folder, or continue it with {again}")
     launch(train_task, "train")
 
 
@@ -104,8 +97,22 @@ def without_secrets(config: DictConfig) -> None:
 def train_task(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         run_job(train_once, config)
-    else:
-        train_once(config)
+        return
+    if config.resume:
+        go_on_alone(RunDirectory(config.resume))
+    train_once(config)
+
+
+def go_on_alone(run: RunDirectory) -> None:
+    """Holds a run's directory until the command's end. Raises UserError where this command would write elsewhere, or
+    another process holds it."""
+    runtime = HydraConfig.get().runtime
+    if not same_folder(Path(runtime.cwd, run), runtime.output_dir):
+        raise UserError(f"resume = {run} goes on in its own folder, not in hydra.run.dir = {runtime.output_dir}")
+    try:
+        HELD.enter_context(hold(RunDirectory(runtime.output_dir)))
+    except OSError as error:
+        raise UserError(f"resume = {run} must be a folder that can be written: {error}") from error
 
 
 def train_once(config: DictConfig) -> None:
@@ -118,9 +125,14 @@ def train_once(config: DictConfig) -> None:
 
 
 def eval_task(config: DictConfig) -> None:
-    start = prepare_config(config)
     if "evaluation" not in config:
         raise UserError("run must be the directory of a finished run: python eval.py run=RUN_DIR")
+    start = prepare_config(config)
+    output = RunDirectory(HydraConfig.get().runtime.output_dir)
+    if output.home is output:
+        claim_new("hydra.run.dir", str(output))
+    elif why := taken_by_run("hydra.run.dir", str(output)):  # the folder of this moment needs no lock
+        raise UserError(why)
     chosen = config.evaluation
     run = Path(chosen.run)
     results = evaluate(config, RunDirectory(run), chosen.ckpt, chosen.split, chosen_names(saved_choices(run)))
@@ -130,10 +142,16 @@ def eval_task(config: DictConfig) -> None:
 def prepare_config(config: DictConfig) -> Path:
     """Makes a job's configuration ready: its paths are set, and what was added to it is used.
 
-    Returns the directory in which the command was started. Raises UserError as `check_additions` does.
+    Returns the directory in which the command was started. Raises UserError as `check_additions` does, and for files of
+    a run that would be written elsewhere than its configuration.
     """
     hydra = HydraConfig.get()
     set_from_start(config, hydra.runtime.cwd)
+    if not same_folder(str(config.paths.output_dir), hydra.runtime.output_dir):
+        raise UserError(
+            f"paths.output_dir = {config.paths.output_dir} is not the folder of this command, "
+            f"{hydra.runtime.output_dir}; leave it out"
+        )
     check_additions(config, hydra.overrides.task, hydra.runtime.choices)
     return Path(hydra.runtime.cwd)
 
@@ -164,7 +182,8 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     prepare_process()
     sweep.Sweep.directory = None
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
+        with HELD:
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except KeyboardInterrupt:
         fail(f"interrupted; {sweep.resume_hint()}" if sweep.Sweep.directory else "interrupted")
     except Exception as error:

@@ -13,17 +13,22 @@ from rich.console import Console
 from discrete_latents.secrecy import masked_text
 
 
-def console(stderr: bool = False) -> Console:
-    """A rich console that prints text literally: `[csv]` and `:x:` are not markup."""
+def console(stderr: bool = False, width: int | None = None) -> Console:
+    """A rich console that prints text literally: `[csv]` and `:x:` are not markup.
+
+    width: in characters; None for that of the terminal.
+    """
     # Pass the stream explicitly: rich reads its encoding and falls back to ASCII boxes.
-    return Console(file=sys.stderr if stderr else sys.stdout, markup=False, highlight=False, emoji=False)
+    return Console(file=sys.stderr if stderr else sys.stdout, markup=False, highlight=False, emoji=False, width=width)
 
 
 def protect_streams() -> None:
     """Replaces stdout and stderr by streams that never raise.
 
-    A closed pipe (`| head`), a full device or an ASCII terminal then affects only the output.
+    A closed pipe (`| head`), a full device or an ASCII terminal then affects only the output. Nor does a log file that
+    cannot be written fill stderr with tracebacks.
     """
+    logging.raiseExceptions = False
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, QuietStream):
@@ -54,7 +59,7 @@ class QuietStream:
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             self.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was closed
             self.drop()
         return len(text)
 
@@ -66,7 +71,7 @@ class QuietStream:
         try:
             if self.delivers:
                 self.stream.flush()
-        except OSError:
+        except (OSError, ValueError):
             self.drop()
 
     def drop(self) -> None:

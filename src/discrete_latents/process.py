@@ -27,5 +27,8 @@ def prepare_process() -> None:
 
 
 def is_first() -> bool:
-    """Whether this process has rank 0 in its run, as torchrun, SLURM or Lightning says."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    """Whether this process has rank 0 in its run, as torchrun, SLURM or Lightning says.
+
+    On a second machine Lightning itself gives rank 0 to the process that starts the others there.
+    """
+    return getattr(rank_zero_only, "rank", 0) == 0 and ("RANK" in os.environ or os.environ.get("NODE_RANK", "0") == "0")

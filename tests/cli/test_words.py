@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from discrete_latents.config.printed_command import program
 from tests.cli.conftest import ROOT, SMALL, beyond_progress, shell
 from tests.helpers.modules import run_module
 from tests.helpers.tables import rest_is_slow
@@ -115,6 +116,19 @@ def test_a_sweep_of_which_nothing_is_applicable_fails(command):
     assert beyond_progress(outcome.err)[-1].startswith(
         "error: no job of the sweep is applicable: CategoricalVAE with DisARM: "
     )
+
+
+@pytest.mark.parametrize("value", ["[a b,'c']", "'it\\'s $HOME'", '"`x` !1"', "{a: 1}"])
+def test_an_override_that_wants_a_plus_is_printed_as_it_is_pasted(command, value):
+    outcome = command("train", f"trainer.profiler={value}")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert pasted(f"python {outcome.err.rstrip().partition('with a plus, as ')[2]}") == [f"+trainer.profiler={value}"]
+
+
+def test_an_installed_command_prints_installed_commands(monkeypatch):
+    for started, printed in (("/x/bin/discrete-latents-search", "discrete-latents-train"), ("a/train.py", "python")):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert program("train")[0] == printed
 
 
 # Where the command was started

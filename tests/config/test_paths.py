@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from omegaconf import DictConfig, OmegaConf
 
@@ -122,6 +122,40 @@ def test_a_printed_command_runs_as_it_is_pasted(encoding, monkeypatch, tmp_path)
         monkeypatch.setattr("sys.argv", ["train.py", *quote_paths(given_words)])
         for each, path in (("resume", name), ("run", f"logs/{name}")):
             assert os.path.normpath(path_argument(each) or "") == os.path.normpath(path)
+
+
+UNDECODED = some.integers(0x80, 0xFF).map(lambda byte: os.fsdecode(bytes([byte])))
+"""A byte of a file's name that is no UTF-8."""
+
+SPECIAL = some.sampled_from(
+    [*"=',\"#~({[)}]$\\!`;&|<>*? \n\t-+@%:", "é", "日", "${", "${seed}", "\\${", "~root", "null", "???"]
+)
+FILES = some.lists(
+    SPECIAL | some.characters(codec="utf-8", exclude_characters="/\0") | UNDECODED, min_size=1, max_size=8
+)
+
+
+@given(some.lists(FILES.map("".join).filter(lambda name: name not in (".", "..")), min_size=1, max_size=15))
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_printed_command_of_any_folder_names_it(tmp_path_factory, names):
+    here = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("folders"))
+    try:
+        lines = []
+        for name in names:
+            Path("x", name).mkdir(parents=True, exist_ok=True)
+            Path(name).mkdir(exist_ok=True)
+            for path in (name, f"x/{name}", os.path.abspath(name)):
+                lines.append(command("printf", r"%s\0", setting("resume", path), setting("sweep.resume", path)))
+        assert all(line.isprintable() for line in lines)
+        said = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, check=True).stdout
+        words = list(map(os.fsdecode, said.split(b"\0")))
+        paths = [path for name in names for path in (name, f"x/{name}", os.path.abspath(name))]
+        for path, *given_words in zip(paths, words[::2], words[1::2], strict=False):
+            for each, word in zip(("resume", "sweep.resume"), given_words, strict=True):
+                assert os.path.samefile(OmegaConf.select(told(word), each), path)
+    finally:
+        os.chdir(here)
 
 
 @given(some.lists(some.text(some.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1))

@@ -68,6 +68,7 @@ def test_every_file_of_a_run_is_known_by_name():
         "log": "train.log",
         "error": "error.txt",
         "lock": ".lock",
+        "holder": ".lock.txt",
         "checkpoints": "checkpoints",
         "best": "checkpoints/best.ckpt",
         "last": "checkpoints/last.ckpt",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from discrete_latents.checks import positive, whole
+from discrete_latents.console import protect_streams
 from discrete_latents.errors import fail
 
 
@@ -12,12 +13,13 @@ class CommandParser(argparse.ArgumentParser):
     """A parser whose `--help` shows `description` verbatim, then every option with its default.
 
     description: one line on what the command does, then examples; usually the module's docstring. An error prints one
-    line on stderr and exits with code 1.
+    line on stderr and exits with code 1. From here on, printing never makes the command fail.
 
     Parse before importing anything large, so that `--help` answers at once.
     """
 
     def __init__(self, description: str | None) -> None:
+        protect_streams()
         # The examples show the usage better than argparse's list of all options.
         super().__init__(description=description, usage=argparse.SUPPRESS, formatter_class=HelpFormatter)
 

@@ -4,14 +4,24 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from discrete_latents.config.paths import in_grammar
+
+INSTALLED = "discrete-latents-"
+"""What the names of the installed commands begin with."""
 
 
 def setting(name: str, path: str | os.PathLike[str]) -> str:
     """The override `name=path`, quoted for Hydra."""
     text = str(path)
     return f"{name}={in_grammar(f'./{text}' if text.startswith('~') else text)}"
+
+
+def program(name: str) -> tuple[str, ...]:
+    """The words that start train or eval: the installed command where this is one, else the checkout's script."""
+    installed = Path(sys.argv[0]).name.startswith(INSTALLED)
+    return (f"{INSTALLED}{name}",) if installed else ("python", f"{name}.py")
 
 
 def command(*words: str) -> str:
@@ -33,11 +43,11 @@ def shell_word(word: str) -> str:
 
 
 def bash_escape(byte: int) -> str:
-    """A byte escaped for bash's $'…'."""
+    """A byte escaped for bash's $'…', in which ! stands for a former command where \\' comes before it."""
     character = chr(byte)
-    if character in "'\\":
-        return f"\\{character}"
-    return character if character.isascii() and character.isprintable() else f"\\{byte:03o}"
+    if character in "'!" or not (character.isascii() and character.isprintable()):
+        return f"\\{byte:03o}"
+    return "\\\\" if character == "\\" else character
 
 
 def encodable(word: str) -> bool:

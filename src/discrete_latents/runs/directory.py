@@ -48,7 +48,9 @@ class RunDirectory(Directory):
         self.error = self.folder / "error.txt"
         """The traceback of a search's trial."""
         self.lock = self.folder / ".lock"
-        """Held by the process that runs a sweep's job."""
+        """Held by the process that trains, resumes or evaluates here."""
+        self.holder = self.folder / ".lock.txt"
+        """Who holds the lock; left behind by a process that was killed."""
 
         self.checkpoints = self.folder / "checkpoints" if checkpoints is None else Path(checkpoints)
         self.best = self.checkpoints / "best.ckpt"
@@ -67,6 +69,17 @@ class RunDirectory(Directory):
     def written(self) -> list[Path]:
         """The files and folders that training writes, except the saved configuration and logs."""
         return [self.results, self.metrics, self.checkpoints, self.images, self.tensorboard, self.wandb]
+
+    def trace(self) -> Path | None:
+        """A file or folder of a run that is here, which a new one would overwrite; None in a folder that is free.
+
+        Locks, logs, empty folders, and a saved configuration that is not complete, which a kill at the start leaves,
+        are no run.
+        """
+        if all(path.is_file() for path in (self.config, self.hydra_config, self.overrides)):
+            return self.hydra
+        there = [path for path in self.written if os.path.lexists(path)]
+        return next((path for path in there if not path.is_dir() or any(path.iterdir())), None)
 
     @property
     def home(self) -> "RunDirectory":
@@ -183,6 +196,9 @@ class SweepDirectory(Directory):
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(folder)
         self.multirun = self.folder / "multirun.yaml"
+        self.lock = self.folder / "sweep.lock"
+        """Held by the process that starts the jobs."""
+        self.holder = self.folder / "sweep.lock.txt"
 
     def read_hydra(self) -> DictConfig:
         """What is used of Hydra's own configuration. Raises UserError where it is missing or damaged."""

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import configurations
-from discrete_latents.config.printed_command import command, setting
+from discrete_latents.config.printed_command import command, program, setting
 from discrete_latents.console import console
 from discrete_latents.errors import UserError, one_line
 from discrete_latents.search.console import say, shown
@@ -37,7 +37,7 @@ def conclude(search: Search, study: Study) -> None:
         say(one_line(str(path)))
     best = search.directory.trial(study.best_trial.number)
     say(f"\ntrain the best again:  {again}")
-    say(f"test it as it is:      {command('python', 'eval.py', setting('run', best))}")
+    say(f"test it as it is:      {command(*program('eval'), setting('run', best))}")
 
 
 def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
@@ -78,7 +78,7 @@ def write_best(search: Search, best: FrozenTrial) -> str:
     with configurations():
         content, rest = as_experiment(search.trial_overrides(tried(best)), base, about)
     atomic_write(search.directory.best, content)
-    return command("python", "train.py", "--config-dir", str(search.directory), "experiment=best", *rest)
+    return command(*program("train"), "--config-dir", str(search.directory), "experiment=best", *rest)
 
 
 def draw_figures(search: Search, study: Study) -> list[Path]:

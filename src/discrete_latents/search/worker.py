@@ -21,6 +21,7 @@ from discrete_latents.config.composition_errors import one_line_errors
 from discrete_latents.config.paths import path_override, set_from_start
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.lock import HELD
 from discrete_latents.runs.results import write_results
 from discrete_latents.search.console import prepare_worker, say, values
 from discrete_latents.search.settings import Search
@@ -71,7 +72,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
 
     overrides = [*search.trial_overrides(trial.params), path_override("hydra.run.dir", run)]
     started = time.perf_counter()
-    with configurations():
+    with configurations(), HELD:
         try:
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None

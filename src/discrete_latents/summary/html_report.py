@@ -73,7 +73,7 @@ def write_html(
     counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.undefined = jinja2.StrictUndefined
-    page = environment.from_string(TEMPLATE.read_text()).render(
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         table=table,
         columns=columns,
         outside=outside,
@@ -87,7 +87,7 @@ def write_html(
         seeds=seeds,
         few=len(table.runs) <= 12,
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def label(table: Table, row: Row) -> str:

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
+from discrete_latents.console import console
 from discrete_latents.errors import UserError, suggest
 from discrete_latents.runs.metrics import position, short
 from discrete_latents.summary.finished_runs import FinishedRun, differing, find, newest
@@ -32,18 +32,16 @@ def summarize(
     """
     runs, outside = counted(paths)
     table = tabulate(runs, chosen_keys(runs, by), chosen_metrics(runs, metrics), PUBLISHED)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
-    print_table(table, console)
-    for line in [*table.notes, *left_out(outside)]:
-        console.print(Text(line), soft_wrap=True)
     folder = output or common_folder(paths)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"summary.{kind}" for kind in ("csv", "md", "html")]
     write_csv(table, files[0])
-    files[1].write_text(markdown(table, outside))
+    files[1].write_text(markdown(table, outside), encoding="utf-8", errors="backslashreplace")
     write_html(files[2], table, columns(table), outside)
-    for file in files:
-        console.print(Text(str(file)), soft_wrap=True)
+    out = console(width=None if sys.stdout.isatty() else 250)
+    print_table(table, out)
+    for line in [*table.notes, *left_out(outside), *map(str, files)]:
+        out.print(Text(line), soft_wrap=True)
 
 
 def counted(paths: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:

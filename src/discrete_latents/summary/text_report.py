@@ -86,7 +86,7 @@ def write_csv(table: Table, path: Path) -> None:
         if name in table.published:
             headings += [f"{name} published", f"{name} source"]
             columns += [[cell and cell.published and cell.published[i] for cell in cells] for i in (0, 1)]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = [headings, *zip(*columns, strict=True)]
         csv.writer(file).writerows([[as_text(cell) for cell in row] for row in rows])
 

@@ -5,23 +5,27 @@ Its state is in its directory alone, so that another process, with any of Hydra'
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from discrete_latents.config.compose import chosen_names, dotted
+from discrete_latents.config.migration import renamed
+from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.saved import checked_config, same_as, start_from
-from discrete_latents.config.saved_secrets import unmask
+from discrete_latents.config.saved_secrets import hide_secrets, unmask
 from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.lock import hold
 from discrete_latents.runs.results import write_results
+from discrete_latents.secrecy import masked_override
 from discrete_latents.sweep.processes import check_launcher, job_processes
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,10 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     """
     hydra: Any = HydraConfig.get()
     run = RunDirectory(hydra.runtime.output_dir)
-    with job_lock(run):
+    with hold(run, wait=lambda _: log.warning("waiting for another process that runs the job in %s", run)):
+        if other := other_run(run, hydra):
+            print(one_line(f"error: job {hydra.job.num} is not started: {other}"), file=sys.stderr, flush=True)
+            return
         try:
             if (status := run.read_results().get("status")) in DONE:
                 print(one_line(f"{run} is {status}"), flush=True)
@@ -60,30 +67,44 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
             record_end(run, hydra, config.get("seed"), "failed", reason)
 
 
-@contextmanager
-def job_lock(run: RunDirectory) -> Iterator[None]:
-    """Waits while another process runs the job: a launcher's process can outlive the sweep that started it."""
-    lock = FileLock(run.lock)
+def other_run(run: RunDirectory, hydra: DictConfig) -> str | None:
+    """What is wrong with a job's directory that holds a run of other settings; None where it is the job's own."""
+    if run.trace() is None:
+        return None
     try:
-        if is_first():
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.warning("waiting for another process that runs the job in %s", run)
-                lock.acquire()
-            except NotImplementedError:  # a file system without locks
-                pass
-        yield
-    finally:
-        lock.release()
+        saved = run.read_hydra()
+    except UserError:
+        return f"{run} holds a run that is not of this sweep"
+    its = [own_overrides(each) for each in (saved, hydra)]
+    return None if its[0] == its[1] else f"{run} holds a run of {' '.join(its[0])}"
+
+
+def own_overrides(hydra: DictConfig) -> list[str]:
+    """The overrides that define a job, by the names that settings have now, any ${…} in them unresolved."""
+    return without_launcher(unresolved(OmegaConf.select(hydra, "overrides.task", default=())))
+
+
+def unresolved(overrides: ListConfig | tuple[()]) -> list[str]:
+    """Overrides as they were given, with any ${…} in them; settings by the names that they have now."""
+    given: Any = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else overrides
+    return [renamed(override) for override in given]
+
+
+def without_launcher(overrides: Sequence[str]) -> list[str]:
+    """The overrides that define a job, without those that say how it is launched."""
+    return [
+        masked_override(item)  # as it is saved
+        for item in overrides
+        if key(item) != "launcher" and not key(item).startswith(("hydra.", "hydra/"))
+    ]
 
 
 def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> DictConfig:
     """The configuration to run a job with: the saved one with `resume` where there is a checkpoint, else the given one.
     The saved one may name what the given one names.
 
-    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved where Hydra,
-    told to keep the files of a sweep as they are, does not.
+    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved: Hydra, which
+    would do so before the directory is locked, is told not to.
     """
     if run.last.is_file():
         given, config = config, checked_config(run, own=same_as(config), secrets=False)
@@ -96,8 +117,8 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        if hydra.output_subdir is None:
-            run.save_config(config, hydra)
+        run.save_config(config, hydra)
+        hide_secrets(config, [run.config, run.hydra_config, run.overrides])
     if not hydra.launcher._target_.endswith("BasicLauncher"):
         with open_dict(config):
             config.callbacks.pop("progress", None)  # the bars of several processes would overwrite each other
@@ -105,6 +126,10 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
 
 
 def record_end(run: RunDirectory, hydra: DictConfig, seed: Any, status: str, message: str) -> None:
-    """Writes into results.json why a job has no results, and prints it."""
+    """Writes into results.json why a job has no results, and prints it. The results of a job that is done stand."""
+    with suppress(UserError):  # a damaged file is replaced
+        if run.read_results().get("status") in DONE:
+            log.warning("after its test, whose results stand: job %s: %s", hydra.job.num, one_line(message))
+            return
     write_results(run, chosen_names(hydra.runtime.choices) | {"seed": seed, "status": status, "error": message})
     print(one_line(f"job {hydra.job.num} {'is ' * (status in DONE)}{status}: {message}"), flush=True)

@@ -1,5 +1,7 @@
 """A sweep: many jobs from one command line. A failed job does not stop it; failures are listed at the end."""
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +14,22 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
-from discrete_latents.config.printed_command import command, setting
+from discrete_latents.config.printed_command import command, program, setting, shell_word
 from discrete_latents.config.saved import trusted
 from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
+from discrete_latents.runs.lock import claim
 from discrete_latents.runs.results_table import show_sweep
-from discrete_latents.secrecy import MASK, masked_override
-from discrete_latents.sweep.job import DONE
+from discrete_latents.secrecy import MASK
+from discrete_latents.sweep.job import DONE, unresolved, without_launcher
 from discrete_latents.sweep.processes import check_launcher
 from discrete_latents.sweep.saved_sweep import check_sweep
+from discrete_latents.training.new_run import hydra_config
 
 PARTS = ("overrides.task", "overrides.hydra", "runtime.config_sources")
 """What of a sweep's saved configuration starts it again."""
@@ -48,11 +52,13 @@ class Job:
 class Sweep(Callback):
     """Hydra's callback before a sweep: checks it, and keeps its directory and its jobs for the report.
 
-    Ends the command where the launcher cannot run such jobs, or where jobs of another sweep were started in the
-    directory.
+    Ends the command where the launcher cannot run such jobs, where jobs would share a folder, and where the directory
+    is in use, holds another sweep, or jobs of another were started in it.
     """
 
     directory: ClassVar[SweepDirectory | None] = None
+    resumed: ClassVar[bool] = False
+    """Whether the command finishes a sweep that is in its directory."""
     overrides: ClassVar[list[list[str]]] = []
     """Of each job."""
 
@@ -62,11 +68,19 @@ class Sweep(Callback):
             jobs = job_overrides(hydra)
         except HydraException:  # the sweeper will raise it again
             return
+        directory = SweepDirectory(hydra.sweep.dir)
+        absolute = SweepDirectory(os.path.abspath(directory))  # a/../b is b, whatever a is
         try:
             check_launcher(config.trainer, hydra.launcher)
+            check_subdirs(config, jobs)
+            claim(absolute, lambda: taken(directory) if absolute.multirun.exists() and not Sweep.resumed else None)
         except UserError as error:
             fail(str(error))
-        Sweep.directory, Sweep.overrides = SweepDirectory(hydra.sweep.dir), jobs
+        except OSError as error:
+            fail(f"hydra.sweep.dir must be a folder that can be written, got {str(directory)!r}: {error}")
+        with read_write(hydra):
+            hydra.overrides.hydra.append("hydra.output_subdir=null")  # a job saves its configuration itself
+        Sweep.directory, Sweep.overrides = directory, jobs
         for number, (run, overrides) in started_jobs(Sweep.directory).items():
             if [without_launcher(job) for job in jobs[number : number + 1]] != [without_launcher(overrides)]:
                 fail(
@@ -87,6 +101,35 @@ class Sweep(Callback):
         return [Job(*job, results=job[-1].read_results() if job[-1] else {}) for job in found]
 
 
+def taken(directory: SweepDirectory) -> str:
+    """What is wrong with a new sweep's directory in which there is one."""
+    again = shell_word(setting("sweep.resume", directory))
+    return f"hydra.sweep.dir = {directory} holds a sweep already; name another folder, or finish it with {again}"
+
+
+def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
+    """Raises UserError where two jobs would write into one folder. Takes 0.1 s a job unless folders bear its number."""
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index]
+    if re.search(r"\$\{hydra[:.]job\.num\}", str(subdir)):
+        return
+    loader = GlobalHydra.instance().config_loader()
+    started: dict[str, int] = {}
+    for number, overrides in enumerate(jobs):
+        try:
+            job = loader.load_sweep_config(config, list(overrides))
+            with open_dict(job):
+                job.hydra.job.num = job.hydra.job.id = number
+            with hydra_config(job):
+                folder = os.path.realpath(os.path.join(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir)))
+        except (HydraException, OmegaConfBaseException):  # the launcher will raise it again
+            return
+        if (other := started.setdefault(folder, number)) != number:
+            raise UserError(
+                f"hydra.sweep.subdir = {subdir}: jobs {other} ({' '.join(jobs[other])}) and {number} "
+                f"({' '.join(overrides)}) would share the folder {folder}; leave it out, or name all that varies"
+            )
+
+
 def job_overrides(hydra: DictConfig) -> list[list[str]]:
     """The overrides of each job that Hydra's sweeper will run."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
@@ -104,23 +147,9 @@ def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, lis
             hydra = run.read_hydra()
         except UserError:  # its process was killed while it wrote the file
             continue
-        jobs[hydra.job.num] = run, unresolved(hydra.overrides.task)
+        if (number := OmegaConf.select(hydra, "job.num")) is not None:  # else it was started alone
+            jobs[number] = run, unresolved(OmegaConf.select(hydra, "overrides.task", default=()))
     return jobs
-
-
-def unresolved(overrides: ListConfig | tuple[()]) -> list[str]:
-    """Overrides as they were given, with any ${…} in them; settings by the names that they have now."""
-    given: Any = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else overrides
-    return [renamed(override) for override in given]
-
-
-def without_launcher(overrides: Sequence[str]) -> list[str]:
-    """The overrides that define a job, without those that say how it is launched."""
-    return [
-        masked_override(item)  # as it is saved
-        for item in overrides
-        if key(item) != "launcher" and not key(item).startswith(("hydra.", "hydra/"))
-    ]
 
 
 def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
@@ -188,4 +217,4 @@ def report() -> None:
 
 def resume_hint() -> str:
     """The command that finishes the sweep."""
-    return f"to go on: {command('python', 'train.py', setting('sweep.resume', str(Sweep.directory or '')))}"
+    return f"to go on: {command(*program('train'), setting('sweep.resume', str(Sweep.directory or '')))}"

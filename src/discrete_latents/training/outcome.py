@@ -38,7 +38,7 @@ def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[Non
     except Exception as error:
         if not results:
             raise
-        with suppress(OSError), run.log.open("a") as file:
+        with suppress(OSError), run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
         said = f"{type(error).__name__}: {first_line(error)}"
         log.warning(

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
-from discrete_latents.config.printed_command import command, setting
+from discrete_latents.config.printed_command import command, program, setting
 from discrete_latents.lightning_internals import use_given_sigterm_handler
 from discrete_latents.parent import known_to_children, launching_parent
 from discrete_latents.runs.directory import RunDirectory
@@ -65,7 +65,7 @@ def say_stopped(when: str, folder: str) -> None:
     """Says that SIGTERM has stopped a run, and how it goes on, if it does."""
     run = RunDirectory(folder)
     goes_on = run.last.is_file() or run.overrides.is_file()  # without a checkpoint it starts again
-    how = f"; to go on: {command('python', 'train.py', setting('resume', folder))}" if goes_on else ""
+    how = f"; to go on: {command(*program('train'), setting('resume', folder))}" if goes_on else ""
     print(f"stopped by SIGTERM {when}{how}", file=sys.stderr)
 
 
