@@ -46,13 +46,17 @@ ORDERS = {
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
-    "runs": "metrics checkpoints saved_hydra saved_yaml < directory < results results_table",
+    "runs": """
+        metrics files saved_hydra < archive saved_yaml < checkpoints < directory < results results_table
+    """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
-    "training": "validate lightning_settings monitors outcome shutdown nonfinite < build < train evaluate",
+    "training": """
+        validate lightning_settings memory monitors nonfinite outcome resumed_state shutdown < build < train evaluate
+    """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing
 beside it. A package's `__init__` and `__main__` stand above all of them."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from discrete_latents.errors import UserError, suggest
+from discrete_latents.errors import UserError, one_line, suggest
 from discrete_latents.runs.metrics import position, short
 from discrete_latents.summary.finished_runs import FinishedRun, differing, find, newest
 from discrete_latents.summary.html_report import write_html
@@ -41,7 +41,9 @@ def summarize(
     files = [folder / f"summary.{kind}" for kind in ("csv", "md", "html")]
     write_csv(table, files[0])
     files[1].write_text(markdown(table, outside))
-    write_html(files[2], table, columns(table), outside)
+    missing = write_html(files[2], table, columns(table), outside)
+    for line in missing:
+        console.print(Text(one_line(line)), soft_wrap=True)
     for file in files:
         console.print(Text(str(file)), soft_wrap=True)
 

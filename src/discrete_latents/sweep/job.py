@@ -4,9 +4,11 @@ Its state is in its directory alone, so that another process, with any of Hydra'
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -37,9 +39,17 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     """
     hydra: Any = HydraConfig.get()
     run = RunDirectory(hydra.runtime.output_dir)
+    sweep = os.path.realpath(os.path.join(hydra.runtime.cwd, hydra.sweep.dir))
+    if not Path(os.path.realpath(run)).is_relative_to(sweep):
+        raise UserError(f"hydra.sweep.subdir must name a folder in {sweep}, got {hydra.sweep.subdir}")
     with job_lock(run):
         try:
-            if (status := run.read_results().get("status")) in DONE:
+            status = run.read_results().get("status")
+        except UserError as error:
+            print(one_line(f"job {hydra.job.num} is left as it is: {error}"), flush=True)
+            return
+        try:
+            if status in DONE:
                 print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)
@@ -92,7 +102,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
         run.results.unlink(missing_ok=True)
     elif is_first():
         for path in run.written:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
