@@ -46,14 +46,18 @@ ORDERS = {
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
-    "runs": "metrics checkpoints saved_hydra saved_yaml source_commit < directory < lock results results_table",
+    "runs": """
+        metrics files saved_hydra source_commit < archive saved_yaml < checkpoints < directory
+        < lock results results_table
+    """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
-        validate lightning_settings monitors new_run outcome shutdown nonfinite early_stop < build < train evaluate
+        validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown early_stop
+        < build < train evaluate
     """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from discrete_latents.checks import whole
@@ -14,7 +14,7 @@ from discrete_latents.config.saved import checked_config
 from discrete_latents.data.model_inputs import read_codes, read_images
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import read_weights
+from discrete_latents.runs.checkpoints import check_weights, read_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model
 
@@ -121,6 +121,7 @@ def load_run(
     model = make_model(config, list(weights["mean_image"].shape))
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
+    check_weights(checkpoint, weights, model, OmegaConf.select(config, "trainer.precision"))
     if weights["mean_image"].dtype == torch.float64:  # trained with 64-true; float32 holds those of lower precision
         model.double()
     model.load_state_dict(weights)

@@ -21,6 +21,7 @@ def atomic_write(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + SUFFIX)
     try:
+        partial.unlink(missing_ok=True)  # which may be a pipe, or a link to a file of somebody else's
         if callable(content):
             content(partial)
         else:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from discrete_latents.config.additions import check_additions
 from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
-from discrete_latents.config.overrides import argument, multirun, quoted, without_null
+from discrete_latents.config.overrides import argument, key, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
@@ -36,9 +36,12 @@ from discrete_latents.sweep.processes import check_start
 from discrete_latents.training.evaluate import evaluate
 from discrete_latents.training.new_run import claim_new, same_folder, taken_by_run
 from discrete_latents.training.train import train
+from discrete_latents.training.validate import check_stays_inside
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """The disk is full, a quota or the largest size of a file is reached, or the disk can only be read."""
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ESTALE)
+"""A folder or file is gone, is something else, or may not be written."""
 show_once = rank_zero_only(show)
 
 
@@ -120,6 +123,8 @@ def train_once(config: DictConfig) -> None:
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
     choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
+    if config.resume:
+        check_stays_inside(config, {key(override) for override in HydraConfig.get().overrides.task})
     results = train(config, chosen_names(choices))
     show_once(results, RunDirectory(config.paths.output_dir), start)
 
@@ -156,6 +161,11 @@ def prepare_config(config: DictConfig) -> Path:
     return Path(hydra.runtime.cwd)
 
 
+def is_below(path: object, folder: str) -> bool:
+    """Whether a path of an error is a folder or in it."""
+    return isinstance(path, str) and Path(path).absolute().is_relative_to(Path(folder).absolute())
+
+
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback."""
     composed = False
@@ -172,9 +182,10 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
         except OmegaConfBaseException as error:
             fail(composition_error(str(error), ()))
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            run = str(config.paths.output_dir)
+            if error.errno not in NO_ROOM and not (error.errno in NO_FOLDER and is_below(error.filename, run)):
                 raise
-            fail(f"{config.paths.output_dir} cannot be written any more: {error}")
+            fail(f"{run} cannot be written any more: {error}")
 
     parser = get_args_parser()
     parser.error = lambda message: fail(f"{message}; settings are name=value, and --help lists them")

@@ -342,6 +342,18 @@ def count_manual_steps(checkpoint: dict[str, Any]) -> None:
         steps["total"] = {"ready": done, "completed": done}
 
 
+def saved_loops(trainer: pl.Trainer) -> dict[str, Any]:
+    """The counts of a trainer's loops as a checkpoint holds them in `loops.fit_loop`."""
+    return trainer.fit_loop.state_dict()
+
+
+def steps_in_loops(loops: Mapping[str, Any]) -> set[int]:
+    """The optimiser steps in such counts, by automatic and by manual optimisation."""
+    automatic = loops.get("epoch_loop.automatic_optimization.optim_progress", {}).get("optimizer", {}).get("step", {})
+    manual = loops.get("epoch_loop.manual_optimization.optim_step_progress", {})
+    return {steps["total"]["completed"] for steps in (automatic, manual) if steps}
+
+
 def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
     """`module.trainer`, or None if the module has none."""
     return module._trainer

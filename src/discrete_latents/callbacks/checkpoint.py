@@ -28,24 +28,39 @@ from discrete_latents.lightning_internals import (
     validation_follows,
 )
 from discrete_latents.loggers.metrics_csv import MetricsCSV
+from discrete_latents.runs.checkpoints import read_checkpoint
+from discrete_latents.runs.files import plain_name
 
 log = logging.getLogger(__name__)
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes checkpoints atomically. Raises UserError if the disk refuses.
+    """Writes checkpoints atomically. Raises UserError if the disk refuses, or the run was moved away.
 
     (Lightning's own are written into the system's temporary folder; from another disk a rename is a copy, and a kill
     leaves half of it.)
     """
 
+    def __init__(self, run: str | Path = ".") -> None:
+        self.run = Path(run)
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if not self.run.is_dir():
+            raise UserError(f"{self.run} is gone: it was moved or deleted while the run trained")
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
             atomic_write(Path(path), content.getbuffer())  # synchronised when training ends: it takes 6 ms
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Reads as everything that reads checkpoints does."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Deletes one file. (Lightning's own deletes a folder with all that it holds.)"""
+        Path(path).unlink(missing_ok=True)
 
 
 WITHOUT_EFFECT = {
@@ -101,7 +116,7 @@ class Checkpoints(BestCheckpoint):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        trainer.strategy.checkpoint_io = WholeFiles()
+        trainer.strategy.checkpoint_io = WholeFiles(trainer.default_root_dir)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -186,11 +201,14 @@ class Checkpoints(BestCheckpoint):
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What the files are called counts, and not where the checkpoint says that they are."""
+
         def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+            name = plain_name(path, self.FILE_EXTENSION)
+            return str(Path(str(self.dirpath)) / name) if name else ""
 
         moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items() if here(path)}
         super().load_state_dict(state_dict | moved | {"best_k_models": best, "dirpath": self.dirpath})
 
 

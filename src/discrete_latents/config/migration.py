@@ -24,6 +24,9 @@ RENAMED = {
 }
 """Old setting name → current name."""
 
+LATER: dict[str, Any] = {"eval_samples": 1000, "compile": False, "steps_per_loop": 25, "resume": None}
+"""Settings that runs from before them lack → what they had."""
+
 SCHEDULES = {"start", "minimum", "rate", "period", "steps"}
 """The settings of all temperatures. A saved node could contain unused ones of another schedule."""
 
@@ -63,6 +66,13 @@ def upgraded(config: DictConfig) -> DictConfig:
     config = with_moved_targets(config)
     settings: Any = OmegaConf.to_container(config, resolve=False)
     model = settings.get("model") if isinstance(settings, dict) else None
+    if (
+        isinstance(model, dict)
+        and "_target_" in model
+        and "trainer" in settings
+        and not LATER.keys() <= settings.keys()
+    ):
+        config = OmegaConf.create(settings := LATER | settings)
     network = model.get("network") if isinstance(model, dict) else None
     if not (isinstance(model, dict) and isinstance(network, dict) and "hidden" in model and network.get("_partial_")):
         return config

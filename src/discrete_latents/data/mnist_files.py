@@ -92,15 +92,18 @@ def check_file(path: Path) -> None:
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """The content of an idx file of unsigned bytes, plain or gzip. Raises ValueError unless it has this shape."""
-    content = np.fromfile(path, np.uint8)
-    if content[:2].tobytes() == GZIP:
-        content = np.frombuffer(bytearray(gzip.decompress(content.data)), np.uint8)
     header = idx_header(shape)
+    most = len(header) + math.prod(shape) + 1  # a byte too many says that there are more, be it terabytes
+    content = np.fromfile(path, np.uint8, most)
+    if content[:2].tobytes() == GZIP:
+        with gzip.open(path) as file:
+            content = np.frombuffer(bytearray(file.read(most)), np.uint8)
     start = content[: len(header)].tobytes()
     if start != header:
         raise ValueError(f"it must begin as unsigned bytes of shape {shape} do, {header.hex()}, got {start.hex()}")
-    if len(content) != len(header) + math.prod(shape):
-        raise ValueError(f"it must have {len(header) + math.prod(shape)} bytes, got {len(content)}")
+    if len(content) != most - 1:
+        got = f"{len(content)}" if len(content) < most else "more"
+        raise ValueError(f"it must have {most - 1} bytes, got {got}")
     tensor = torch.from_numpy(content[len(header) :].reshape(shape))
     if len(shape) == 1 and tensor.max() > 9:
         raise ValueError(f"its labels must be from 0 to 9, got {int(tensor.max())}")

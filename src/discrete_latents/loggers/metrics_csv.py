@@ -5,7 +5,6 @@ import io
 import logging
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
+from discrete_latents.runs.files import read_table, reason
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +76,21 @@ class MetricsCSV(Logger):
             if len(kept) < len(self.rows):  # the same test again
                 self.rows, self.columns = kept, []
         self.rows.append(row)
-        if row.keys() <= set(self.columns):
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerow(row)
-        else:
-            self.write()
+        try:
+            if row.keys() <= set(self.columns):
+                with self.path.open("r+", newline="") as file:  # which creates no file where the run was moved away
+                    file.seek(0, io.SEEK_END)
+                    csv.DictWriter(file, self.columns).writerow(row)
+            else:
+                self.write()
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written any more: {error.strerror}") from error
 
     def write(self) -> None:
-        """Rewrites the file atomically, with the columns of all rows."""
+        """Rewrites the file atomically, with the columns of all rows. Raises FileNotFoundError where it was moved."""
         assert self.rows is not None
+        if self.columns:
+            self.path.stat()
         self.columns = ["step", *sorted(set().union(*self.rows) - {"step"})]
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, self.columns)
@@ -94,16 +100,13 @@ class MetricsCSV(Logger):
 
     def read(self) -> list[dict[str, Any]]:
         """The rows in the file, without empty cells. Raises UserError if it is not such a table."""
-        if not self.path.is_file():
+        try:
+            return list(read_table(self.path))
+        except FileNotFoundError:
             return []
-        rows = None
-        with self.path.open(newline="") as file, suppress(UnicodeDecodeError, csv.Error):
-            reader = csv.DictReader(file, restkey="beyond the last column")
-            if "step" in (reader.fieldnames or ["step"]):
-                rows = [{name: value for name, value in row.items() if value} for row in reader]
-        if rows is None or any("beyond the last column" in row for row in rows):
-            raise UserError(f"{self.path} is not a table of metrics; move it away, and the run goes on in a new one")
-        return rows
+        except UserError as error:
+            how = "move it away, and the run goes on in a new one"
+            raise UserError(f"{self.path} is not a table of metrics; {how}: {reason(self.path, error)}") from error
 
 
 def is_test(row: Mapping[str, Any]) -> bool:

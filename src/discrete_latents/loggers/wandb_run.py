@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from lightning.pytorch.loggers import WandbLogger
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import begun_experiment, wandb_settings
-from discrete_latents.runs.directory import RunDirectory, SweepDirectory, read_json
+from discrete_latents.runs.directory import RunDirectory, SweepDirectory
+from discrete_latents.runs.files import read_json
 from discrete_latents.runs.metrics import best_in_validation
 from discrete_latents.secrecy import masked_override
 
@@ -60,7 +62,7 @@ class WandbRun(WandbLogger):
         lowest = best_in_validation("lowest") if lowest is None else lowest
         highest = best_in_validation("highest") if highest is None else highest
         self.best = dict.fromkeys(lowest, "min") | dict.fromkeys(highest, "max")
-        earlier = read_json(self.record) if resume and self.record.is_file() else {}
+        earlier = read_record(self.record) if resume else {}
         sweep, varied = sweep_and_job()
         settings |= {"mode": "offline"} if offline else {}
         super().__init__(
@@ -100,6 +102,20 @@ class WandbRun(WandbLogger):
                 kept = {key: getattr(run, key) or None for key in ("id", "project", "entity", "name", "group")}
                 atomic_write(self.record, json.dumps(kept, indent=2) + "\n")
         return begun_experiment(self)
+
+
+def read_record(path: Path) -> dict[str, str | None]:
+    """The W&B run that a run was logged to; empty where it was to none. Raises UserError for a damaged file, and for
+    an id that would be a path."""
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        return {}
+    if not all(value is None or isinstance(value, str) for value in record.values()):
+        raise UserError(f"{path} is damaged: it must hold names")
+    if not re.fullmatch(r"[\w-]*", record.get("id") or "", re.ASCII):
+        raise UserError(f"{path} is damaged: id must be letters, digits, - and _, got {record['id']!r:.80}")
+    return record
 
 
 def sweep_and_job() -> tuple[str | None, str | None]:

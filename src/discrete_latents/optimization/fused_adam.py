@@ -71,11 +71,12 @@ class FusedAdam(Adam):
             return loss
         with torch.no_grad():
             for group, moments, given in zip(self.param_groups, self.moments, gradients, strict=True):
-                torch._foreach_add_(moments.steps, 1)
-                kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+                torch._foreach_add_(moments.steps, 1)  # type: ignore[attr-defined]
+                name = "_fused_adamw_" if group["decoupled_weight_decay"] else "_fused_adam_"
+                kernel = getattr(torch, name)
                 kernel(
                     moments.parameters,
-                    given,  # type: ignore[arg-type]
+                    given,
                     moments.means,
                     moments.squares,
                     [],

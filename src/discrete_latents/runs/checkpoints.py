@@ -1,6 +1,5 @@
 """Reads checkpoints without executing anything in them, and checks that they fit a model."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from discrete_latents.errors import UserError, first_line
+from discrete_latents.errors import UserError
+from discrete_latents.runs.archive import read_archive
 
 RESUMED = ("state_dict", "optimizer_states", "epoch", "global_step", "loops", "callbacks", "noise")
 """What a checkpoint must hold to resume from it."""
@@ -20,12 +20,9 @@ def read_checkpoint(path: Path, needed: Sequence[str] = ("state_dict",)) -> dict
     Raises UserError if the file is damaged, holds anything but tensors and plain values, or lacks a `needed` key.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # the error says the same
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything
-        if "Weights only load failed" in str(error):  # torch's message explains how to execute it
-            raise UserError(f"{path} is refused: it holds other things than tensors and plain values") from error
-        raise UserError(f"{path} is not a checkpoint that can be read: {first_line(error)}") from error
+        content = read_archive(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not a checkpoint that can be read: it is missing") from error
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
     if missing:
         raise UserError(f"{path} is not a checkpoint of a run: it has no {', '.join(missing)}")
@@ -42,9 +39,11 @@ class Best(NamedTuple):
 def best_of(last: Path) -> Best:
     """Raises UserError as `read_checkpoint` does."""
     content = read_checkpoint(last, ("callbacks", "global_step"))
-    states = content["callbacks"].values() if isinstance(content["callbacks"], dict) else ()
-    paths = [state.get("best_model_path") for state in states if isinstance(state, dict)]
-    return Best(next((path for path in reversed(paths) if isinstance(path, str)), ""), int(content["global_step"]))
+    states, step = content["callbacks"], content["global_step"]
+    if not isinstance(states, dict) or type(step) is not int or step < 0:
+        raise UserError(f"{last} is not a checkpoint of a run: its callbacks or global_step are of another type")
+    paths = [state.get("best_model_path") for state in states.values() if isinstance(state, dict)]
+    return Best(next((path for path in reversed(paths) if isinstance(path, str)), ""), step)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -56,25 +55,35 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Loads a checkpoint's weights into a model. Raises UserError if names or shapes differ."""
+    """Loads a checkpoint's weights into a model. Raises UserError if names, shapes or types differ."""
     weights = read_weights(path)
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    saved = {name: tuple(value.shape) for name, value in weights.items()}
+    check_weights(path, weights, model)
+    model.load_state_dict(weights)
+
+
+def check_weights(path: Path, weights: dict[str, torch.Tensor], model: nn.Module, precision: Any = None) -> None:
+    """Raises UserError as `load_weights` does.
+
+    precision: of the trainer that saved the weights; with "64-true" they are float64 where the model has float32.
+    """
+    own = {name: type_and_shape(value, precision) for name, value in model.state_dict().items()}
+    saved = {name: type_and_shape(value) for name, value in weights.items()}
     for name in sorted(own.keys() | saved.keys()):
         if own.get(name) != saved.get(name):
-            said = [f"{shape}" if shape is not None else "nothing" for shape in (saved.get(name), own.get(name))]
+            said = [form.get(name, "nothing") for form in (saved, own)]
             raise UserError(
                 f"{path} is a checkpoint of another model or architecture: it has {said[0]} for {name}, this model "
                 f"{said[1]}"
             )
-    model.load_state_dict(weights)
 
 
-def check_optimizer(path: Path, model: nn.Module) -> None:
-    """Raises UserError if a checkpoint cannot be resumed from, or trained another number of parameters."""
-    optimizers = read_checkpoint(path, RESUMED)["optimizer_states"]
-    saved = sum(len(group["params"]) for state in optimizers for group in state["param_groups"])
-    own = len([parameter for parameter in model.parameters() if parameter.requires_grad])
-    if saved != own:
-        said = f"it trained {saved} parameters, this model has {own}"
-        raise UserError(f"{path} is a checkpoint of another model or architecture: {said}")
+TRUE_PRECISIONS = {"64": torch.float64, "bf16": torch.bfloat16, "16": torch.float16}
+"""Of Lightning's PRECISION-true, and 64: the type of a model's weights in training and in checkpoints."""
+
+
+def type_and_shape(weight: torch.Tensor, precision: Any = None) -> str:
+    """A weight's type and shape, "float32 (3, 4)". precision: as of `check_weights`."""
+    bits, _, kind = str(precision).partition("-")
+    trained = TRUE_PRECISIONS.get(bits) if kind == "true" or bits == "64" else None
+    dtype = trained if trained is not None and weight.is_floating_point() else weight.dtype
+    return f"{str(dtype).removeprefix('torch.')} {tuple(weight.shape)}"

@@ -3,18 +3,21 @@
 Nothing here creates, locks or deletes anything: whoever writes a file asks for its path.
 """
 
-import json
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.atomic_write import atomic_write
-from discrete_latents.errors import UserError, first_line
+from discrete_latents.errors import UserError
+from discrete_latents.runs.files import plain_name, read_json, reason
 from discrete_latents.runs.saved_hydra import used_of_hydra
 from discrete_latents.runs.saved_yaml import read_yaml
+
+RESULTS = {"status": str, "error": str, "metrics": dict, "steps": int}
+"""What readers take for granted in results.json, where it is there."""
 
 
 class Directory:
@@ -120,8 +123,8 @@ class RunDirectory(Directory):
 
     def inside(self, named: Any, where: Path) -> Path:
         """The file in `checkpoints` of a path that a file of the run holds. The run may have been moved since then."""
-        name = PurePath(named).name if isinstance(named, str) else ""
-        if not name.endswith(self.last.suffix):
+        name = plain_name(named, self.last.suffix)
+        if name is None:
             raise UserError(f"{where} is damaged: it names no checkpoint, but {named!r}")
         return self.checkpoints / name
 
@@ -146,9 +149,15 @@ class RunDirectory(Directory):
     def read_results(self) -> dict[str, Any]:
         """results.json; empty where there is none. Raises UserError for a damaged file."""
         try:
-            return read_json(self.results)
+            results = read_json(self.results)
         except FileNotFoundError:
             return {}
+        wrong = [name for name, kind in RESULTS.items() if name in results and not isinstance(results[name], kind)]
+        metrics = {} if wrong else results.get("metrics", {})
+        wrong += [f"metrics.{name}" for name, value in metrics.items() if not isinstance(value, int | float | None)]
+        if wrong:
+            raise UserError(f"{self.results} is damaged: {wrong[0]} must be of another type")
+        return results
 
     def read_config(self) -> DictConfig:
         """The saved configuration. Raises UserError where it is missing, damaged, or describes no model."""
@@ -168,12 +177,13 @@ class RunDirectory(Directory):
             raise UserError(self.not_a_run(self.hydra_config, f"cannot be read: {error}")) from error
 
     def read_saved(self, path: Path) -> DictConfig:
-        if not path.is_file():
-            raise UserError(f"{self} is not the directory of a run: it has no {path.relative_to(self.folder)}")
         try:
             content = read_yaml(path)
-        except (OSError, ValueError) as error:
-            raise UserError(self.not_a_run(path, f"cannot be read: {first_line(error)}")) from error
+        except FileNotFoundError as error:
+            missing = f"it has no {path.relative_to(self.folder)}"
+            raise UserError(f"{self} is not the directory of a run: {missing}") from error
+        except UserError as error:
+            raise UserError(self.not_a_run(path, f"cannot be read: {reason(path, error)}")) from error
         if not isinstance(content, DictConfig) or not content:
             raise UserError(self.not_a_run(path, "has no settings"))
         return content
@@ -202,12 +212,12 @@ class SweepDirectory(Directory):
 
     def read_hydra(self) -> DictConfig:
         """What is used of Hydra's own configuration. Raises UserError where it is missing or damaged."""
-        if not self.multirun.is_file():
-            raise UserError(f"{self} is not the directory of a sweep: it has no {self.multirun.name}")
         try:
             return used_of_hydra(read_yaml(self.multirun))
-        except (OSError, ValueError) as error:
-            raise UserError(self.not_a_sweep(f"cannot be read: {first_line(error)}")) from error
+        except FileNotFoundError as error:
+            raise UserError(f"{self} is not the directory of a sweep: it has no {self.multirun.name}") from error
+        except (UserError, ValueError) as error:
+            raise UserError(self.not_a_sweep(f"cannot be read: {reason(self.multirun, error)}")) from error
 
     def not_a_sweep(self, why: str) -> str:
         return f"{self} is not the directory of a sweep: its {self.multirun.name} {why}"
@@ -236,19 +246,3 @@ class SearchDirectory(Directory):
     def running_lock(self, number: int) -> Path:
         """Held while a trial runs, so that others see whether its process is alive."""
         return self.trial(number).folder / "running.lock"
-
-
-def read_json(path: Path, name: str | None = None) -> dict[str, Any]:
-    """A JSON object. Raises FileNotFoundError, and UserError for a file that cannot be read or holds something else.
-
-    name: what a message calls the file; None: its path.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name or path} is damaged: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{name or path} is damaged: it holds no object")
-    return content

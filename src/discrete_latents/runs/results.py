@@ -1,6 +1,7 @@
 """Writes results.json: a run's metrics, and the settings and versions that they were obtained with."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -38,5 +39,21 @@ def versions() -> dict[str, str]:
 @rank_zero_only
 def write_results(run: RunDirectory, results: Mapping[str, Any]) -> None:
     """Writes results.json, without secrets, atomically and synchronised: after it returns, a power cut does not take
-    the file."""
-    atomic_write(run.results, json.dumps(masked(results), indent=2) + "\n", synchronise=True)
+    the file.
+
+    What is not finite becomes null: JSON has no word for it. `nonfinite` says what it was.
+    """
+    text = json.dumps(without_nonfinite(masked(results)), indent=2, allow_nan=False)
+    atomic_write(run.results, text + "\n", synchronise=True)
+
+
+def without_nonfinite(value: Any) -> Any:
+    """A value with null in the place of numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {name: without_nonfinite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def nonfinite(metrics: Mapping[str, float]) -> str:
+    """The metrics that are not finite, "test/nll = nan"; "" where all are."""
+    return ", ".join(f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value))

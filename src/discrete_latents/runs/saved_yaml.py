@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from discrete_latents.runs.files import parsed_file
+
 LARGEST = 200_000
 """Bytes of a file; a saved configuration has about 6,000."""
 DEEPEST = 40
@@ -19,18 +21,15 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file, as OmegaConf reads it. Raises OSError, and ValueError for what is no such YAML: damaged,
-    too large, too deep, or with aliases, by which few characters become millions of values."""
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"it has more than {LARGEST:,} bytes")
-    try:
-        text = content.decode()
+    """The content of a file, as OmegaConf reads it. Raises FileNotFoundError, and UserError for what is no such YAML:
+    damaged, too large, too deep, or with aliases, by which few characters become millions of values."""
+
+    def parse(path: Path) -> Any:
+        text = path.read_text("utf-8")
         check_events(text)
         return OmegaConf.load(io.StringIO(text))
-    except Exception as error:  # whatever damaged values make the parsers raise
-        raise ValueError(" ".join(str(error).split())[:200]) from error
+
+    return parsed_file(path, LARGEST, parse)
 
 
 def check_events(text: str) -> None:

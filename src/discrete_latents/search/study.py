@@ -1,6 +1,7 @@
 """The study of a search: a SQLite file of trials, which processes share and later calls continue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna import Study
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import OptunaError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
-from discrete_latents.errors import UserError
+from discrete_latents.errors import UserError, first_line
 from discrete_latents.runs.directory import SearchDirectory
+from discrete_latents.runs.files import check_regular
 from discrete_latents.search.settings import Search
 
 ELSEWHERE = ("paths", "logger", "hydra", "resume")
@@ -53,7 +57,7 @@ class Seeded(BaseSampler):
 def open_study(search: Search) -> Study:
     """The study in the search's directory, new or continued. Raises UserError if the directory holds another search."""
     search.directory.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(search.directory.lock):
+    with FileLock(search.directory.lock), readable(search.directory.study):
         study = optuna.create_study(
             study_name="search",
             storage=optuna.storages.RDBStorage(
@@ -73,8 +77,31 @@ def open_study(search: Search) -> Study:
                 f"{new or 'nothing'}; name another folder"
             )
         study.set_user_attr("search", now)
+        study.get_trials(deepcopy=False)
         fail_dead(study, search.directory)
     return study
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises UserError for a file that is not the database of a study: whatever makes SQLite, SQLAlchemy or Optuna
+    stumble over it."""
+    try:
+        with suppress(FileNotFoundError):
+            check_regular(path)
+        yield
+    except (
+        SQLAlchemyError,
+        OptunaError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        AssertionError,
+        TypeError,
+        KeyError,
+    ) as error:
+        said = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+        raise UserError(f"{path} cannot be read as the study of a search: {said}") from error
 
 
 def database(directory: SearchDirectory) -> str:

@@ -1,5 +1,6 @@
 """Finished runs below a folder: their results and settings, which of them count, and in what they differ."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from discrete_latents.config.allowed_references import without_refused
 from discrete_latents.config.migration import renamed, upgraded
 from discrete_latents.errors import UserError
-from discrete_latents.runs.directory import RunDirectory, read_json
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.files import read_json
 from discrete_latents.secrecy import masked
 
 SEED = re.compile(r"(^|[._])seed$")
@@ -62,7 +64,7 @@ def find(paths: Sequence[Path]) -> tuple[list[FinishedRun], dict[Path, str]]:
     """The completed runs and evaluations at or below the paths, and, by folder, why others do not count."""
     runs: list[FinishedRun] = []
     refused: dict[Path, str] = {}
-    files = {file.resolve(): file for path in paths for file in candidates(path)}
+    files = {os.path.realpath(file): file for path in paths for file in candidates(path)}
     for file in sorted(files.values(), key=lambda file: natural(str(file.parent))):
         try:
             runs.append(read_run(file))
@@ -88,12 +90,25 @@ def newest(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], dict[Path, s
 
 def candidates(path: Path) -> Iterator[Path]:
     """The results.json of every run and evaluation at or below a path, whether it exists or not."""
-    if path.is_file():
+    if os.path.isfile(path):
         yield path
-    for folder in [path, *path.rglob("*/")]:
+    for folder in folders(path):
         run = RunDirectory(folder)
-        if run.results.is_file() or run.config.is_file() or run.home is not run:
+        if os.path.lexists(run.results) or os.path.isfile(run.config) or run.home is not run:
             yield run.results
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """A folder and all below it, however deep, without links and what may not be read."""
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                waiting += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        yield folder
 
 
 def read_run(file: Path) -> FinishedRun:
@@ -108,7 +123,7 @@ def read_run(file: Path) -> FinishedRun:
         error = " ".join(str(results.get("error") or "").split())
         raise Unusable(f"status {results.get('status', 'missing')}{': ' * bool(error)}{error}")
     metrics = results.get("metrics")
-    if not isinstance(metrics, dict) or not metrics or not all(isinstance(v, int | float) for v in metrics.values()):
+    if not isinstance(metrics, dict) or not metrics or not all(type(v) in (int, float) for v in metrics.values()):
         raise Unusable(f"{file.name} is damaged: its metrics are not numbers by name")
     folder = file.parent
     home = RunDirectory(folder).home.folder

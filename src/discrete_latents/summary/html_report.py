@@ -1,15 +1,14 @@
 """The summary as one HTML file: the table, learning curves, and pictures and settings of each run."""
 
 import base64
-import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import numpy as np
@@ -19,7 +18,9 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
-from discrete_latents.runs.directory import RunDirectory, read_json
+from discrete_latents.errors import UserError
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.files import read_json, read_table
 from discrete_latents.runs.metrics import short
 from discrete_latents.secrecy import masked
 from discrete_latents.summary.finished_runs import FinishedRun
@@ -48,6 +49,7 @@ POINTS = 300
 LARGEST_PICTURE = 20_000_000
 """Bytes."""
 
+T = TypeVar("T")
 Curve = dict[float, float]
 """A metric by epoch."""
 
@@ -66,9 +68,24 @@ class Line:
 
 def write_html(
     path: Path, table: Table, columns: Sequence[tuple[str, list[str], list[bool]]], outside: Mapping[Path, str]
-) -> None:
-    """Writes the report. All that comes from a run is escaped; the page can neither load nor run anything."""
-    logged = [[read_curves(run) for run in row.runs] for row in table.rows]
+) -> list[str]:
+    """Writes the report. All that comes from a run is escaped; the page can neither load nor run anything.
+
+    Returns why curves, pictures and settings of runs are left out, where their files are damaged.
+    """
+    missing: list[str] = []
+
+    def kept(read: Callable[[FinishedRun], T], empty: T) -> Callable[[FinishedRun], T]:
+        def call(run: FinishedRun) -> T:
+            try:
+                return read(run)
+            except (UserError, OSError) as error:
+                missing.append(f"left out of the report: {error}")
+                return empty
+
+        return call
+
+    logged = [[kept(read_curves, {})(run) for run in row.runs] for row in table.rows]
     evaluations = sum(run.folder != run.home for run in table.runs)
     counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -82,12 +99,13 @@ def write_html(
         drawn=[i for i, runs in enumerate(logged) if any(runs)],
         curves=curves(logged, table.metrics),
         counts=" and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count),
-        pictures=pictures,
-        texts=texts,
+        pictures=kept(pictures, []),
+        texts=kept(texts, {}),
         seeds=seeds,
         few=len(table.runs) <= 12,
     )
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return missing
 
 
 def label(table: Table, row: Row) -> str:
@@ -177,15 +195,14 @@ def varies(runs: Sequence[Curve]) -> bool:
 def read_curves(run: FinishedRun) -> dict[str, Curve]:
     """The training curves of a run by metric; empty for an evaluation."""
     path = RunDirectory(run.folder).metrics
-    if not path.is_file() or not run.metrics.get("steps"):
+    if not path.exists() or not run.metrics.get("steps"):
         return {}
     epochs_per_step = run.metrics.get("epochs", 1) / run.metrics["steps"]
     found: dict[str, Curve] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                if text and name not in ("step", "epoch") and not name.startswith("test/"):
-                    found.setdefault(name, {})[(int(row["step"]) + 1) * epochs_per_step] = float(text)
+    for row in read_table(path):
+        for name, text in row.items():
+            if name not in ("step", "epoch") and "step" in row and not name.startswith("test/"):
+                found.setdefault(name, {})[(int(row["step"]) + 1) * epochs_per_step] = float(text)
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from discrete_latents.console import console
-from discrete_latents.errors import UserError, suggest
+from discrete_latents.errors import UserError, one_line, suggest
 from discrete_latents.runs.metrics import position, short
 from discrete_latents.summary.finished_runs import FinishedRun, differing, find, newest
 from discrete_latents.summary.html_report import write_html
@@ -37,10 +37,10 @@ def summarize(
     files = [folder / f"summary.{kind}" for kind in ("csv", "md", "html")]
     write_csv(table, files[0])
     files[1].write_text(markdown(table, outside), encoding="utf-8", errors="backslashreplace")
-    write_html(files[2], table, columns(table), outside)
+    missing = write_html(files[2], table, columns(table), outside)
     out = console(width=None if sys.stdout.isatty() else 250)
     print_table(table, out)
-    for line in [*table.notes, *left_out(outside), *map(str, files)]:
+    for line in [*table.notes, *left_out(outside), *map(one_line, missing), *map(str, files)]:
         out.print(Text(line), soft_wrap=True)
 
 

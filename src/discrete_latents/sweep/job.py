@@ -4,10 +4,12 @@ Its state is in its directory alone, so that another process, with any of Hydra'
 """
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -41,12 +43,20 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     """
     hydra: Any = HydraConfig.get()
     run = RunDirectory(hydra.runtime.output_dir)
+    sweep = os.path.realpath(os.path.join(hydra.runtime.cwd, hydra.sweep.dir))
+    if not Path(os.path.realpath(run)).is_relative_to(sweep):
+        raise UserError(f"hydra.sweep.subdir must name a folder in {sweep}, got {hydra.sweep.subdir}")
     with hold(run, wait=lambda _: log.warning("waiting for another process that runs the job in %s", run)):
         if other := other_run(run, hydra):
             print(one_line(f"error: job {hydra.job.num} is not started: {other}"), file=sys.stderr, flush=True)
             return
         try:
-            if (status := run.read_results().get("status")) in DONE:
+            status = run.read_results().get("status")
+        except UserError as error:
+            print(one_line(f"job {hydra.job.num} is left as it is: {error}"), flush=True)
+            return
+        try:
+            if status in DONE:
                 print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)
@@ -113,7 +123,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
         run.results.unlink(missing_ok=True)
     elif is_first():
         for path in run.written:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)

@@ -98,7 +98,15 @@ class Sweep(Callback):
         assert cls.directory is not None
         runs = {number: run for number, (run, _) in started_jobs(cls.directory).items()}
         found = [(number, overrides, runs.get(number)) for number, overrides in enumerate(cls.overrides)]
-        return [Job(*job, results=job[-1].read_results() if job[-1] else {}) for job in found]
+        return [Job(*job, results=results_of(job[-1]) if job[-1] else {}) for job in found]
+
+
+def results_of(run: RunDirectory) -> dict[str, Any]:
+    """A job's results. Damaged ones are a failure of this job and leave the others as they are."""
+    try:
+        return {"error": f"{run.results.name} does not say why"} | run.read_results()
+    except UserError as error:
+        return {"status": "failed", "error": str(error)}
 
 
 def taken(directory: SweepDirectory) -> str:
@@ -147,8 +155,12 @@ def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, lis
             hydra = run.read_hydra()
         except UserError:  # its process was killed while it wrote the file
             continue
-        if (number := OmegaConf.select(hydra, "job.num")) is not None:  # else it was started alone
-            jobs[number] = run, unresolved(OmegaConf.select(hydra, "overrides.task", default=()))
+        number, overrides = OmegaConf.select(hydra, "job.num"), OmegaConf.select(hydra, "overrides.task", default=())
+        if number is None:  # it was started alone
+            continue
+        if type(number) is not int or number < 0:
+            fail(f"{run.hydra_config} is damaged: it must have the number and the overrides of a job")
+        jobs[number] = run, unresolved(overrides)
     return jobs
 
 
@@ -158,13 +170,17 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     Of the saved command line only the launcher, Hydra's own settings and masked secrets can change. Ends the command
     for a directory that is no sweep, and for one that would run what no saved configuration may name.
     """
+    sweep = SweepDirectory(folder)
     try:
-        saved = SweepDirectory(folder).read_hydra()
+        saved = sweep.read_hydra()
         task, own, sources = (OmegaConf.select(saved, name, default=()) for name in PARTS)
         if saved.get("job", {}).get("config_name", "train") != "train":
             raise UserError(f"{folder} is of another configuration than train: {saved.job.config_name}")
+        folders = [source.path for source in sources if source.provider == "command-line"]
     except UserError as error:
         fail(f"sweep.resume = {error}")
+    except (OmegaConfBaseException, TypeError, AttributeError):
+        fail(f"sweep.resume = {sweep.not_a_sweep('is damaged: config_sources must be a list of sources')}")
     words = [*unresolved(own), *unresolved(task)]
     secret = {key(item) for item in words if item.endswith(f"={MASK}")}
     given = [item for item in arguments if item not in ("-m", "--multirun")]
@@ -182,7 +198,6 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
         replaced |= {"launcher", "hydra/launcher"}
         kept = [item for item in kept if not key(item).startswith("hydra.launcher.")]
     kept = [item for item in kept if key(item) not in replaced]
-    folders = [source.path for source in sources if source.provider == "command-line"]
     try:
         check_sweep(kept, folders, trusted())
     except UserError as error:

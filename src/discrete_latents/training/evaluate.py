@@ -11,7 +11,8 @@ from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
-from discrete_latents.training.outcome import TestedMetrics, results_stand
+from discrete_latents.training.memory import IN_EVALUATION, memory_limit
+from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
@@ -25,6 +26,8 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     missing or of another model.
     """
     check_settings(config)
+    if run.evaluations.is_symlink():
+        raise UserError(f"{run.evaluations} must be a folder of the run, got a link")
     path = run.checkpoint(ckpt)
     if split not in ("val", "test"):
         raise UserError(f"split must be val or test, got {split!r}")
@@ -44,12 +47,17 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
         made = describe(names, config.seed, data.description, config.eval_samples) | {
             "checkpoint": str(path),
             "metrics": metrics,
-            "status": "completed",
+            **end_of(metrics),
         }
         write_results(evaluation, made)
-        results.update(made)
+        if made["status"] == "completed":
+            results.update(made)
 
     trainer.callbacks.insert(0, TestedMetrics(finish))  # type: ignore[attr-defined]
-    with results_stand(evaluation, results), orderly_shutdown(trainer):
+    with (
+        results_stand(evaluation, results),
+        orderly_shutdown(trainer),
+        memory_limit(*IN_EVALUATION),
+    ):
         trainer.test(model, datamodule=data, verbose=False)
     return results

@@ -8,15 +8,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from discrete_latents.errors import first_line
+from discrete_latents.errors import UserError, first_line
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.files import check_regular
+from discrete_latents.runs.results import nonfinite
 
 log = logging.getLogger(__name__)
 
 
 class TestedMetrics(pl.Callback):
     """Hands over the metrics of a test as soon as they exist. Belongs in front of the other callbacks, whose pictures
-    and the like come after, and may fail."""
+    and the like come after, and may fail. Raises UserError for metrics that are not finite, once they are written."""
 
     __test__ = False
 
@@ -24,7 +26,16 @@ class TestedMetrics(pl.Callback):
         self.finish = finish
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.finish({name: float(value) for name, value in trainer.logged_metrics.items()})
+        metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
+        self.finish(metrics)
+        if error := end_of(metrics).get("error"):
+            raise UserError(error)
+
+
+def end_of(metrics: Mapping[str, float]) -> dict[str, str]:
+    """How a test ended, for results.json: "completed", or "failed" and why, where a metric is not finite."""
+    wrong = nonfinite(metrics)
+    return {"status": "failed", "error": f"the test is not finite: {wrong}"} if wrong else {"status": "completed"}
 
 
 @contextmanager
@@ -38,8 +49,11 @@ def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[Non
     except Exception as error:
         if not results:
             raise
-        with suppress(OSError), run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            traceback.print_exception(error, file=file)
+        with suppress(OSError, ValueError):
+            if run.log.exists():
+                check_regular(run.log)
+            with run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                traceback.print_exception(error, file=file)
         said = f"{type(error).__name__}: {first_line(error)}"
         log.warning(
             "after the test, whose metrics are complete in %s: %s (%s has more)", run.results, said, run.log.name

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,18 @@ from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line
 from discrete_latents.loggers import MetricsCSV
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import best_of, check_optimizer, load_weights
+from discrete_latents.runs.checkpoints import best_of, load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
 from discrete_latents.training.lightning_settings import check_trainer
+from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.monitors import check_monitors
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
-from discrete_latents.training.outcome import TestedMetrics, results_stand
+from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
+from discrete_latents.training.resumed_state import check_state
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
@@ -58,14 +61,17 @@ def train(
     resumed = RunDirectory(config.resume, checkpoints).last_checkpoint() if config.resume else None
     trainer = build_trainer(config)
     convert_precision(model, trainer)
+    read = [resumed] if resumed else []
     if resumed:
         load_weights(resumed, model)
-        check_optimizer(resumed, model)
-        if (tested := run.tested()).is_file():  # at the end, unless a better one is found
+        if os.path.lexists(tested := run.tested()):  # at the end, unless a better one is found
             load_weights(tested, copy.deepcopy(model))
+            read.append(tested)
     check_trainer(config, trainer, model)
     check_batches(trainer, data)
     check_monitors(trainer, model, data)
+    for path in read:
+        check_state(path, trainer, model)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # FSDP shares them out over processes
     run.folder.mkdir(parents=True, exist_ok=True)
     reached: dict[str, Any] = {}
@@ -76,26 +82,29 @@ def train(
             "seconds": round(time.perf_counter() - started, 3),
             "train_images_per_second": round(images_per_second(trainer), 1),
             "parameters": parameters,
-            "status": "completed",
+            **end_of(metrics),
         }
         described = describe(names, config.seed, data.description, config.eval_samples)
         made = described | {"metrics": dict(metrics)} | reached | measured
         write_results(run, made)
-        results.update(made)
+        if made["status"] == "completed":
+            results.update(made)
 
     first, last = TestedMetrics(finish), [FiniteCheck(), KeptStop(), *callbacks]
     trainer.callbacks[:] = [first, *trainer.callbacks, *last]  # type: ignore[attr-defined]
     with results_stand(run, results), orderly_shutdown(trainer):
         start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
         try:
-            fit(trainer, model, data, resumed)
+            with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
+                fit(trainer, model, data, resumed)
         finally:
             synchronise_checkpoints(run)
         best = best_checkpoint(trainer, run)
         saved = best or final_checkpoint(trainer, run)
         reached |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "checkpoint": run.name_of(saved)}
         if test:
-            trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+            with memory_limit(*IN_EVALUATION):
+                trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         else:
             finish({})
     return results

@@ -1,16 +1,22 @@
 """Checks of a configuration before training starts."""
 
+import os
+from collections.abc import Container
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
 
+from discrete_latents.atomic_write import SUFFIX
 from discrete_latents.checks import positive, truth, whole
 from discrete_latents.config.migration import RENAMED
+from discrete_latents.config.printed_command import setting
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
+from discrete_latents.runs.directory import RunDirectory
 
 
 def check_settings(config: DictConfig) -> None:
@@ -55,13 +61,7 @@ def check_validation_by_batches(trainer: DictConfig) -> None:
 
 def check_folders(config: DictConfig) -> None:
     """Raises UserError for a folder that the run cannot write into. Creates no folder."""
-    written = {"paths.output_dir": config.paths.output_dir}
-    for group in ("callbacks", "logger"):
-        for name, settings in (config.get(group) or {}).items():
-            for key in ("dirpath", "folder", "save_dir", "path"):
-                if isinstance(settings, DictConfig) and settings.get(key) is not None:
-                    written[f"{group}.{name}.{key}"] = settings[key]
-    for name, value in written.items():
+    for name, value in written_paths(config).items():
         what = "in a folder" if name.endswith(".path") else "a folder"
         try:
             path = Path(value).absolute()
@@ -70,6 +70,46 @@ def check_folders(config: DictConfig) -> None:
                 pass
         except (OSError, TypeError) as error:
             raise UserError(f"{name} must be {what} that can be written, got {value!r}: {error}") from error
+
+
+def written_paths(config: DictConfig) -> dict[str, Any]:
+    """The settings that name what a run writes, and their values."""
+    written = {"paths.output_dir": config.paths.output_dir}
+    for group in ("callbacks", "logger"):
+        for name, settings in (config.get(group) or {}).items():
+            for key in ("dirpath", "folder", "save_dir", "path"):
+                if isinstance(settings, DictConfig) and settings.get(key) is not None:
+                    written[f"{group}.{name}.{key}"] = settings[key]
+    return written
+
+
+def check_stays_inside(config: DictConfig, given: Container[str]) -> None:
+    """Raises UserError where a resumed run would write out of its directory: its configuration and the links in it can
+    be somebody else's.
+
+    given: the settings of this command line, which may name any folder. So may the saved configuration for the
+    checkpoints, if nothing but checkpoints is there, and no other run's.
+    """
+    run, dirpath = RunDirectory(config.resume), "callbacks.checkpoint.dirpath"
+    home = Path(os.path.realpath(run))
+    links = {str(path): path for path in (*run.written, run.log) if path.is_symlink()}
+    for name, value in {**links, **written_paths(config)}.items():
+        if not isinstance(value, str | Path):  # `check_folders` says it
+            continue
+        path = Path(os.path.realpath(value))
+        if path.is_relative_to(home) or name in given:
+            continue
+        apart = not Path(value).absolute().is_relative_to(run.folder.absolute())
+        if not (name == dirpath and apart and holds_checkpoints_alone(path)):
+            how = "" if name in links else f"; to write there, say so: {setting(name, str(value))}"
+            raise UserError(f"{name} leads out of the run that is resumed, to {path}{how}")
+
+
+def holds_checkpoints_alone(folder: Path) -> bool:
+    """Whether a folder, if it exists, has nothing but checkpoints in it, and is in no run."""
+    run = RunDirectory(folder)
+    in_a_run = any(RunDirectory(above).hydra.exists() for above in (folder, *folder.parents))
+    return not in_a_run and all(path.suffix in (run.last.suffix, SUFFIX) for path in folder.glob("*"))
 
 
 def check_model_labels(model: LatentModel, data: ImageData) -> None:
