@@ -17,8 +17,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.additions import check_additions
+from discrete_latents.config.changes import Changes, changes_on_resume
 from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.printed_command import setting, shell_word
@@ -26,7 +28,7 @@ from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
-from discrete_latents.process import prepare_process
+from discrete_latents.process import is_first, prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show
 from discrete_latents.secrecy import learn_environment
@@ -56,7 +58,7 @@ def train_main() -> None:
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(run, output=run)
-    elif multirun() and sweep_folder and SweepDirectory(sweep_folder).multirun.exists():
+    elif multirun() and sweep_folder and SweepDirectory(sweep_folder).exists:
         fail(
             f"hydra.sweep.dir = {sweep_folder} holds a sweep already; name another folder, or finish it with "
             f"{shell_word(setting('sweep.resume', sweep_folder))}"
@@ -95,8 +97,7 @@ def without_secrets(config: DictConfig) -> None:
         restore_secrets(config)
         return
     hydra = HydraConfig.get()
-    saved = RunDirectory(hydra.runtime.output_dir)
-    own = [saved.config, saved.hydra_config, saved.overrides] if hydra.output_subdir is not None else []
+    own = [*Path(hydra.runtime.output_dir, hydra.output_subdir).glob("*.yaml")] if hydra.output_subdir else []
     sweeping = hydra.mode == RunMode.MULTIRUN
     hide_secrets(config, [*own, *([SweepDirectory(hydra.sweep.dir).multirun] if sweeping else [])])
 
@@ -104,16 +105,22 @@ def without_secrets(config: DictConfig) -> None:
 def train_task(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         run_job(train_once, config)
+    elif config.resume:
+        run = RunDirectory(config.resume)
+        train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
     else:
+        if is_first():
+            RunDirectory(HydraConfig.get().runtime.output_dir).save_config(config, HydraConfig.get())
         train_once(config)
 
 
-def train_once(config: DictConfig) -> None:
+def train_once(config: DictConfig, changes: Changes | None = None) -> None:
     start = prepare_config(config)
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
-    choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
-    results = train(config, chosen_names(choices))
+    saved = config.resume or run.hydra_config.is_file()
+    choices = saved_choices(run.folder) if saved else HydraConfig.get().runtime.choices
+    results = train(config, chosen_names(choices), changes=changes)
     show_once(results, RunDirectory(config.paths.output_dir), start)
 
 

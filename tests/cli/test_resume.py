@@ -100,7 +100,7 @@ def test_metrics_csv_neither_loses_nor_doubles_a_cell(finished, resumed):
 
 def test_a_resume_writes_into_the_run_alone(finished, resumed):
     assert [path.name for path in resumed.cwd.iterdir()] == ["a moved run"]
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+    for name in ("hydra.yaml", "overrides.yaml"):
         assert (resumed.folder / ".hydra" / name).read_bytes() == (finished.folder / ".hydra" / name).read_bytes()
 
 
@@ -164,13 +164,6 @@ def test_a_moved_run_keeps_a_best_checkpoint_that_is_better_than_what_follows(co
     assert same_bits(weights(copied / "checkpoints" / "best.ckpt"), before)
 
 
-def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
-    outcome = command("train", f"resume={copied}", "trainer.max_epochs=3", "optimizer.lr=1e-5")
-    assert outcome.code == 0, outcome.err
-    (state,) = torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
-    assert state["param_groups"][0]["lr"] == 1e-5
-
-
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -183,11 +176,11 @@ def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
         ("~latent", "latent"),
         ("temperature=constant", "temperature = constant"),
         ("data=mnist", "data = mnist"),
-        ("model.network.hidden=[8]", "another"),
-        ("model.num_latents=5", "another"),
+        ("model.network.hidden=[8]", "model.network.hidden = [8], where the run has [16]"),
+        ("model.num_latents=5", "model.num_latents = 5, where the run has 3"),
         ("trainer.max_epoch=4", "did you mean trainer.max_epochs"),
         ("trainer.max_epochs=abc", "trainer.max_epochs must be a whole number"),
-        ("temperature.start=-1", "temperature.start must be a number greater than 0"),
+        ("temperature.start=-1", "temperature.start = -1, where the run has 1.0"),
     ],
 )
 def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_touched(command, copied, word, said):

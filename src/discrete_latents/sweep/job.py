@@ -82,8 +82,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     """The configuration to run a job with: the saved one with `resume` where there is a checkpoint, else the given one.
     The saved one may name what the given one names.
 
-    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved where Hydra,
-    told to keep the files of a sweep as they are, does not.
+    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved.
     """
     if run.last.is_file():
         given, config = config, checked_config(run, own=same_as(config), secrets=False)
@@ -96,8 +95,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        if hydra.output_subdir is None:
-            run.save_config(config, hydra)
+        run.save_config(config, hydra)
     if not hydra.launcher._target_.endswith("BasicLauncher"):
         with open_dict(config):
             config.callbacks.pop("progress", None)  # the bars of several processes would overwrite each other

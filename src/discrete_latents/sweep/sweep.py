@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
@@ -22,7 +23,7 @@ from discrete_latents.config.saved import trusted
 from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.results_table import show_sweep
-from discrete_latents.secrecy import MASK, masked_override
+from discrete_latents.secrecy import MASK, masked, masked_override
 from discrete_latents.sweep.job import DONE
 from discrete_latents.sweep.processes import check_launcher
 from discrete_latents.sweep.saved_sweep import check_sweep
@@ -73,6 +74,8 @@ class Sweep(Callback):
                     f"{run} was started with {' '.join(overrides)}, which is not job {number} any more: the options "
                     "that the sweep takes have changed"
                 )
+        saved = masked(OmegaConf.to_container(config))
+        atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Frees the configurations in what Hydra keeps of each job until the sweep ends: 0.2 MB a job."""
