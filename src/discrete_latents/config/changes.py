@@ -112,6 +112,8 @@ def may_change(name: str) -> bool:
 def side_text(change: Mapping[str, Any], side: str) -> str:
     """A value in a message."""
     value = change.get(side, "nothing")
+    if isinstance(value, dict):
+        return "{...}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -127,5 +129,5 @@ def kept_literal(value: Any) -> Any:
 def changed_before(config: DictConfig) -> dict[str, dict[str, Any]]:
     """The last change of each setting that a saved configuration tells of, by dotted name."""
     history: Any = OmegaConf.to_container(config).get(HISTORY)  # type: ignore[union-attr]
-    records = [record.get("changes") for record in history if isinstance(record, dict)] if history else []
+    records = [one.get("changes") for one in history if isinstance(one, dict)] if isinstance(history, list) else []
     return {name: change for record in records if isinstance(record, dict) for name, change in record.items()}
