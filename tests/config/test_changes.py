@@ -20,7 +20,8 @@ def changed(saved, tmp_path):
     """Gives `changed({name: value})`: what overrides of a resumed run change; a value of ... deletes."""
 
     def call(overrides, saved=saved):
-        config = OmegaConf.create(OmegaConf.to_container(saved))
+        config = saved.copy()
+        OmegaConf.set_struct(config, False)
         for name, value in overrides.items():
             parent, _, last = name.rpartition(".")
             if value is ...:

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,7 +69,7 @@ def train(
     last = [FiniteCheck(), *callbacks]
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
-        last.append(pl.callbacks.LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
+        last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
     trainer = build_trainer(config)
     check_trainer(config, trainer, model)
     check_batches(trainer, data)
