@@ -124,8 +124,10 @@ class EveryWrite:
         return list(self.compared())
 
     def compared(self) -> Iterator[str]:
+        """Of a sweep without pictures: they are drawn after a job's results, with which it is completed."""
+        apart = "images" if multirun(self.overrides) else ""
         one, other = (
-            {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+            {str(path.relative_to(folder)) for path in files(folder) if path.parent.name != apart}
             for folder in (self.undisturbed, self.stopped)
         )
         yield from (f"{'more' if name in other else 'missing'}: {name}" for name in sorted(one ^ other))
@@ -135,6 +137,10 @@ class EveryWrite:
                 yield f"no results in {job}"
                 continue
             yield from (f"{job}: {text}" for text in differences(run, RunDirectory(self.stopped / job)))
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def moments(operation: str) -> Sequence[str]:
