@@ -195,3 +195,17 @@ def test_checkpoints_are_found_or_refused(tmp_path):
             run.last_checkpoint()
     run.last.touch()
     assert run.last_checkpoint() == run.checkpoint("last") == run.last
+
+
+@pytest.mark.parametrize("cut", [None, 0, 10, -1])
+def test_a_sweep_that_was_killed_while_its_configuration_was_written_has_it_all_the_same(tmp_path, cut):
+    sweep = SweepDirectory(tmp_path)
+    text = OmegaConf.to_yaml(OmegaConf.create({"hydra": {"overrides": {"task": ["a=1"]}}, "seed": 3}))
+    sweep.multirun_copy.write_text(text)
+    if cut is not None:
+        sweep.multirun.write_text(text[:cut])
+    assert sweep.exists
+    assert sweep.read_hydra().overrides.task == ["a=1"]
+    sweep.multirun.write_text("hydra: [")  # which no kill leaves
+    with pytest.raises(UserError, match=r"multirun\.yaml cannot be read"):
+        sweep.read_hydra()

@@ -220,7 +220,7 @@ class SweepDirectory(Directory):
         self.multirun = self.folder / "multirun.yaml"
         """Written by Hydra whenever the sweep starts or goes on, not atomically."""
         self.multirun_copy = self.folder / ".multirun.yaml"
-        """The same, written before it and atomically."""
+        """The same, written before it and atomically; deleted at the sweep's end."""
 
     def read_hydra(self) -> DictConfig:
         """What is used of Hydra's own configuration. Raises UserError where it is missing or damaged."""

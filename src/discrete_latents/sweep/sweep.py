@@ -77,6 +77,11 @@ class Sweep(Callback):
         saved = masked(OmegaConf.to_container(config))
         atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
 
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Deletes the copy of Hydra's file, which is whole by now."""
+        if Sweep.directory:
+            Sweep.directory.multirun_copy.unlink(missing_ok=True)
+
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Frees the configurations in what Hydra keeps of each job until the sweep ends: 0.2 MB a job."""
         job_return.cfg = job_return.hydra_cfg = None
