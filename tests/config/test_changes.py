@@ -125,7 +125,16 @@ def test_each_resume_adds_its_changes_and_values_stay_references(changed, tmp_pa
     assert set(changed_before(run.read_config())) == {"trainer.max_epochs", "paths.data_dir", "callbacks.progress"}
     words = ["+trainer.max_time=1", "++a=1", "~callbacks.progress", "~callbacks.pictures", "eval_samples=3"]
     forced = ["++trainer.max_time=1", "++a=1", "~callbacks.pictures", "eval_samples=3"]
-    assert repeatable(words, tmp_path) == forced
+    assert repeatable(words, run.read_config()) == forced
+
+
+def test_what_is_of_the_command_is_no_change_and_secrets_stay_masked(changed, tmp_path):
+    assert changed({"trust": ["my_package"]}).changed == {}
+    changed({"logger.wandb.api_key": "a-secret-of-mine"}).write(13)
+    saved = RunDirectory(tmp_path).config.read_text()
+    assert "a-secret-of-mine" not in saved
+    assert "***" in saved
+    assert changed({"logger.wandb.api_key": "a-secret-of-mine"}, RunDirectory(tmp_path).read_config()).changed == {}
 
 
 @pytest.mark.parametrize("history", [3, "x", [3], [{}], [{"changes": 3}], {"a": 1}], ids=str)

@@ -208,7 +208,9 @@ class RunDirectory(Directory):
         texts = {}
         for path, node in saved.items():
             content = OmegaConf.to_container(node)
-            texts[path.name] = FIRST + OmegaConf.to_yaml(OmegaConf.create(content if secrets else masked(content))) + LAST
+            texts[path.name] = (
+                FIRST + OmegaConf.to_yaml(OmegaConf.create(content if secrets else masked(content))) + LAST
+            )
         atomic_folder(self.hydra, texts)
 
 
