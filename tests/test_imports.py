@@ -25,7 +25,7 @@ ORDERS = {
     """,
     "config": """
         allowed_references command_parser overrides migration type_hints < paths compose instantiate
-        < allowed_targets printed_command < saved saved_secrets < additions < composition_errors
+        < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
         augmentation batches binarization splits < image_checks mnist_files < image_warnings model_inputs sources

@@ -1,7 +1,7 @@
 """Atomic writes: a reader finds the old file or the new one, never half of one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 SUFFIX = ".partial"
@@ -34,6 +34,16 @@ def atomic_write(
         raise
     if synchronise:
         synchronise_to_disk(path.parent)
+
+
+def atomic_folder(folder: Path, contents: Mapping[str, str]) -> None:
+    """Writes text files into a folder, which appears with all of them or not at all. Where the folder is there already,
+    each file is written atomically, in the given order."""
+    partial = folder if folder.is_dir() else folder.with_name(folder.name + SUFFIX)
+    for name, text in contents.items():
+        atomic_write(partial / name, text)
+    if partial != folder:
+        os.replace(partial, folder)
 
 
 def synchronise_to_disk(path: Path) -> None:

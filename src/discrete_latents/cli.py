@@ -17,15 +17,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.additions import check_additions
+from discrete_latents.config.changes import Changes, changes_on_resume
 from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
+from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.saved import saved_choices, use_saved_config
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
-from discrete_latents.process import prepare_process
+from discrete_latents.process import is_first, prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import HELD, hold
 from discrete_latents.runs.results_table import show
@@ -91,8 +93,7 @@ def without_secrets(config: DictConfig) -> None:
         restore_secrets(config)
         return
     hydra = HydraConfig.get()
-    saved = RunDirectory(hydra.runtime.output_dir)
-    own = [saved.config, saved.hydra_config, saved.overrides] if hydra.output_subdir is not None else []
+    own = [*Path(hydra.runtime.output_dir, hydra.output_subdir).glob("*.yaml")] if hydra.output_subdir else []
     sweeping = hydra.mode == RunMode.MULTIRUN
     hide_secrets(config, [*own, *([SweepDirectory(hydra.sweep.dir).multirun] if sweeping else [])])
 
@@ -102,7 +103,12 @@ def train_task(config: DictConfig) -> None:
         run_job(train_once, config)
         return
     if config.resume:
-        go_on_alone(RunDirectory(config.resume))
+        run = RunDirectory(config.resume)
+        go_on_alone(run)
+        train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
+        return
+    if is_first():
+        RunDirectory(HydraConfig.get().runtime.output_dir).save_config(config, HydraConfig.get())
     train_once(config)
 
 
@@ -118,14 +124,15 @@ def go_on_alone(run: RunDirectory) -> None:
         raise UserError(f"resume = {run} must be a folder that can be written: {error}") from error
 
 
-def train_once(config: DictConfig) -> None:
+def train_once(config: DictConfig, changes: Changes | None = None) -> None:
     start = prepare_config(config)
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
-    choices = saved_choices(run.folder) if run.hydra_config.is_file() else HydraConfig.get().runtime.choices
+    saved = config.resume or run.hydra_config.is_file()
+    choices = saved_choices(run.folder) if saved else HydraConfig.get().runtime.choices
     if config.resume:
         check_stays_inside(config, {key(override) for override in HydraConfig.get().overrides.task})
-    results = train(config, chosen_names(choices))
+    results = train(config, chosen_names(choices), changes=changes)
     show_once(results, RunDirectory(config.paths.output_dir), start)
 
 

@@ -429,8 +429,16 @@ class BestCheckpoint(ModelCheckpoint):
                 super()._remove_checkpoint(trainer, path)
         self.replaced = ()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.delete_replaced(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the checkpoints that are to be deleted once this state is written: a kill may come in between."""
+        return super().state_dict() | {"replaced": list(self.replaced)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.replaced = tuple(state_dict.get("replaced", ()))
 
     def is_saved(self, trainer: pl.Trainer) -> bool:
         """Whether the most recent checkpoint, best or last, is of the current global step."""

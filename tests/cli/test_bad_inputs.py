@@ -198,9 +198,9 @@ def run(finished, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("name", "line", "said"),
     [
-        ("train", "resume={run} latent.kl=foo", "latent.kl must be one of analytic, relaxed"),
-        ("train", "resume={run} model.num_classes=7", "another model or architecture"),
-        ("train", "resume={run} model.prior=uniform", "another model or architecture"),
+        ("train", "resume={run} latent.kl=foo", "latent.kl = foo, where the run has analytic"),
+        ("train", "resume={run} model.num_classes=7", "model.num_classes = 7, where the run has 4"),
+        ("train", "resume={run} model.prior=uniform", "model.prior = uniform, where the run has learned"),
         ("train", "resume={run} trainer.max_steps=x", "trainer.max_steps must be a whole number"),
         ("train", "resume={run} compile=maybe", f"compile {TRUE_OR_FALSE}"),
         ("train", "resume={run} logger.csv=null", "logger.csv must be a Logger"),

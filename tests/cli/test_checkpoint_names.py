@@ -147,6 +147,11 @@ def test_a_resumed_run_chooses_its_best_by_the_same_rule(command, finished, tmp_
     run = shutil.copytree(finished.folder, tmp_path / "run")
     outcome = command("train", f"resume={run}", "trainer.max_epochs=3", "callbacks.checkpoint.monitor=val/kl")
     assert outcome.code == 1
+    assert "callbacks.checkpoint.monitor = val/kl, where the run has val/nelbo" in outcome.err
+    saved = RunDirectory(run).config
+    saved.write_text(saved.read_text().replace("monitor: val/nelbo", "monitor: val/kl"))
+    outcome = command("train", f"resume={run}", "trainer.max_epochs=3")
+    assert outcome.code == 1
     assert "callbacks.checkpoint.monitor, mode and every_n_epochs must be those" in outcome.err
     assert "val/nelbo" in outcome.err.splitlines()[-1]
 

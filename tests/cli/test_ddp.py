@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from discrete_latents.config.compose import composed
 from discrete_latents.config.instantiate import make
+from discrete_latents.runs.directory import RunDirectory
 from tests.cli.conftest import ROOT, SMALL, Run, shell, weights
 from tests.helpers.witness import TESTS, WITNESS, starts
 
@@ -188,3 +190,15 @@ def test_fsdp_is_composed_and_its_strategy_built():
     config = composed(["trainer=fsdp"])
     assert make(config.trainer, "strategy")._state_dict_type == "full"
     assert (config.trainer.accelerator, config.trainer.devices) == ("gpu", -1)
+
+
+def test_changes_on_resume_reach_all_processes_and_are_written_once(finished, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    words = ["trainer.max_epochs=3", "trainer.devices=2", "+trainer.strategy=ddp", "~callbacks.pictures"]
+    outcome = shell("train.py", "resume=run", *words, cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    config = RunDirectory(run).read_config()
+    (record,) = config.resumed
+    assert (record.step, config.trainer.devices, config.trainer.strategy) == (26, 2, "ddp")
+    assert set(record.changes) == {"trainer.max_epochs", "trainer.devices", "trainer.strategy", "callbacks.pictures"}
+    assert json.loads((run / "results.json").read_text())["epochs"] == 3

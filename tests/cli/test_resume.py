@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from discrete_latents import load_run
+from discrete_latents.summary.finished_runs import find
 from tests.cli.conftest import SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights
 
 pytestmark = [  # both are Lightning's ModelCheckpoint's
@@ -100,7 +101,7 @@ def test_metrics_csv_neither_loses_nor_doubles_a_cell(finished, resumed):
 
 def test_a_resume_writes_into_the_run_alone(finished, resumed):
     assert [path.name for path in resumed.cwd.iterdir()] == ["a moved run"]
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+    for name in ("hydra.yaml", "overrides.yaml"):
         assert (resumed.folder / ".hydra" / name).read_bytes() == (finished.folder / ".hydra" / name).read_bytes()
 
 
@@ -164,13 +165,6 @@ def test_a_moved_run_keeps_a_best_checkpoint_that_is_better_than_what_follows(co
     assert same_bits(weights(copied / "checkpoints" / "best.ckpt"), before)
 
 
-def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
-    outcome = command("train", f"resume={copied}", "trainer.max_epochs=3", "optimizer.lr=1e-5")
-    assert outcome.code == 0, outcome.err
-    (state,) = torch.load(copied / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
-    assert state["param_groups"][0]["lr"] == 1e-5
-
-
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -183,11 +177,18 @@ def test_a_learning_rate_that_is_changed_on_resume_is_used(command, copied):
         ("~latent", "latent"),
         ("temperature=constant", "temperature = constant"),
         ("data=mnist", "data = mnist"),
-        ("model.network.hidden=[8]", "another"),
-        ("model.num_latents=5", "another"),
+        ("model.network.hidden=[8]", "model.network.hidden = [8], where the run has [16]"),
+        ("model.num_latents=5", "model.num_latents = 5, where the run has 3"),
+        (
+            "optimizer.lr=0.3",
+            "optimizer.lr = 0.3, where the run has 0.001: a run keeps its settings, except",
+        ),
+        ("data.batch_size=7", "data.batch_size = 7, where the run has 100"),
+        ("+trainer.limit_val_batches=0", "trainer.limit_val_batches = 0, where the run has nothing"),
+        ("~callbacks.temperature", "callbacks.temperature = nothing, where the run has {"),
         ("trainer.max_epoch=4", "did you mean trainer.max_epochs"),
         ("trainer.max_epochs=abc", "trainer.max_epochs must be a whole number"),
-        ("temperature.start=-1", "temperature.start must be a number greater than 0"),
+        ("temperature.start=-1", "temperature.start = -1, where the run has 1.0"),
     ],
 )
 def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_touched(command, copied, word, said):
@@ -199,6 +200,101 @@ def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_touched(comman
     assert said in outcome.err
     assert snapshot(copied) == before
     assert [path.name for path in copied.parent.iterdir()] == ["a run"]
+
+
+def test_what_changes_is_written_down_and_holds_for_what_follows(command, copied):
+    words = [
+        f"resume={copied}",
+        "trainer.max_epochs=3",
+        "eval_samples=7",
+        "+trainer.min_epochs=1",
+        "~callbacks.pictures",
+    ]
+    for _ in range(2):  # the second time, nothing changes
+        outcome = command("train", *words)
+        assert outcome.code == 0, outcome.err
+        config = load_run(copied).config
+        assert (config.trainer.max_epochs, config.trainer.min_epochs, config.eval_samples) == (3, 1, 7)
+        assert "pictures" not in config.callbacks
+        (record,) = config.resumed
+        assert record.step == 26
+        assert dict(record.changes["trainer.max_epochs"]) == {"from": 2, "to": 3}
+        assert set(record.changes) == {"trainer.max_epochs", "eval_samples", "trainer.min_epochs", "callbacks.pictures"}
+        assert results(copied)["epochs"] == 3
+    assert command("eval", f"run={copied}").code == 0
+    (evaluated,) = (copied / "evaluations").iterdir()
+    assert results(evaluated)["eval_samples"] == 7
+    (run,), _ = find([copied / "results.json"])
+    assert (run.settings["eval_samples"], run.settings["trainer.max_epochs"]) == (7, 3)
+    assert "trainer.max_epochs" in run.given
+
+
+@pytest.mark.parametrize("left", ["best.ckpt", "a failed job's results", "half of a checkpoint", "a row"])
+def test_what_is_left_before_the_first_last_checkpoint_has_no_influence(command, straight, tmp_path, left):
+    run = shutil.copytree(straight, tmp_path / "run")
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    for path in (run / "results.json", *(run / "checkpoints").iterdir()):
+        path.unlink()
+    (run / "metrics.csv").write_text("step,train/nel")
+    if left == "best.ckpt":
+        (state,) = (state for name, state in best["callbacks"].items() if name.startswith("Checkpoints"))
+        state |= {"last_model_path": "", "best_model_score": torch.tensor(-1e9)}
+        torch.save(best, run / "checkpoints" / "best.ckpt")
+        torch.save(best, run / "checkpoints" / "older.ckpt")
+    if left == "a failed job's results":
+        (run / "results.json").write_text('{"status": "failed", "error": "a full disk"}')
+    if left == "half of a checkpoint":
+        (run / "checkpoints" / "best.ckpt.partial").write_bytes(b"PK")
+    outcome = command("train", f"resume={run}")
+    assert outcome.code == 0, outcome.err
+    assert f"{run} was stopped before its first checkpoint: it starts again" in outcome.err.splitlines()
+    assert timeless(run) == timeless(straight)
+    assert results(run)["metrics"] == results(straight)["metrics"]
+    for which in ("last", "best"):
+        assert same_bits(*(weights(folder / "checkpoints" / f"{which}.ckpt") for folder in (straight, run)))
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.parametrize("cut", ["hydra.yaml missing", "hydra.yaml empty", "hydra.yaml cut", "overrides.yaml missing"])
+def test_a_configuration_that_is_whole_is_gone_on_with_whatever_came_after_it(command, straight, tmp_path, cut):
+    """As Hydra wrote it in earlier versions: config.yaml first."""
+    run = tmp_path / "run"
+    saved = shutil.copytree(straight / ".hydra", run / ".hydra")
+    (saved / "overrides.yaml").unlink()
+    file = saved / "hydra.yaml"
+    if cut.startswith("hydra"):
+        text = file.read_text()
+        file.unlink()
+        if not cut.endswith("missing"):
+            file.write_text("" if cut.endswith("empty") else text[:300])
+    outcome = command("train", f"resume={run}")
+    assert outcome.code == 0, outcome.err
+    assert results(run)["metrics"] == results(straight)["metrics"]
+
+
+def test_a_configuration_that_is_cut_is_refused_and_not_taken_for_another(command, straight, tmp_path):
+    for share in (0.1, 0.5, 0.9, 0.999):
+        run = shutil.copytree(straight, tmp_path / f"run {share}")
+        config = run / ".hydra" / "config.yaml"
+        config.write_text(config.read_text()[: int(share * config.stat().st_size)])
+        outcome = command("train", f"resume={run}")
+        assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+        assert "is not the directory of a run: its .hydra/config.yaml" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "left", [[], ["hydra.yaml"], ["hydra.yaml.partial"], ["hydra.yaml", "overrides.yaml"]], ids=str
+)
+def test_a_start_that_was_stopped_before_it_saved_its_configuration_is_started_again(command, straight, tmp_path, left):
+    partial = tmp_path / "run" / ".hydra.partial"
+    partial.mkdir(parents=True)
+    for name in left:
+        (partial / name).write_text("something else")
+    outcome = command("train", *SMALL, f"hydra.run.dir={tmp_path}/run")
+    assert outcome.code == 0, outcome.err
+    saved = {path.name for path in (tmp_path / "run" / ".hydra").iterdir()}
+    assert saved == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert not partial.exists()
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_again_in_place(command, straight, tmp_path):

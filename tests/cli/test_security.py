@@ -31,7 +31,7 @@ def calls(path: Path) -> Iterator[tuple[str, dict[str | None, Any]]]:
 
 
 def test_the_files_are_found():
-    assert {"train.py", "finished_runs.py", "soak.py", "training_run.py"} <= {path.name for path in FILES}
+    assert {"train.py", "finished_runs.py", "comparison.py", "training_run.py"} <= {path.name for path in FILES}
     assert any(name == "torch.load" for path in FILES for name, _ in calls(path))
     assert any("ckpt_path" in given for path in FILES for _, given in calls(path))
 

@@ -4,9 +4,11 @@ line."""
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from discrete_latents.errors import UserError
@@ -118,7 +120,7 @@ def test_what_is_written_is_read(tmp_path):
     run.save_config(config, hydra)
     write_results(run, {"status": "completed"})
     assert run.read_config() == config
-    assert run.config.read_text() == OmegaConf.to_yaml(config)  # as Hydra saves it, references and all
+    assert OmegaConf.to_yaml(config) in run.config.read_text()  # as Hydra saves it, references and all
     assert run.read_hydra() == hydra
     assert OmegaConf.load(run.overrides) == ["a=1"]
     assert run.read_results() == {"status": "completed"}
@@ -181,9 +183,30 @@ def test_checkpoints_are_found_or_refused(tmp_path):
         run.checkpoint("newest")
     assert run.last_checkpoint() is None
     run.checkpoints.mkdir()
-    run.best.touch()
+    torch.save({"state_dict": {}, "callbacks": {"Checkpoints{}": {"last_model_path": ""}}}, run.best)
     assert run.checkpoint("best") == run.best
+    assert run.last_checkpoint() is None  # the first best.ckpt comes before the first last.ckpt
+    torch.save({"state_dict": {}, "callbacks": {"Checkpoints{}": {"last_model_path": "/a/last.ckpt"}}}, run.best)
     with pytest.raises(UserError, match=r"has no checkpoint last\.ckpt"):  # there was one
         run.last_checkpoint()
+    run.best.unlink()
+    for status, there in (("completed", True), ("failed", False)):
+        write_results(run, {"status": status})
+        with pytest.raises(UserError, match=r"has no checkpoint last\.ckpt") if there else nullcontext():
+            run.last_checkpoint()
     run.last.touch()
     assert run.last_checkpoint() == run.checkpoint("last") == run.last
+
+
+@pytest.mark.parametrize("cut", [None, 0, 10, -1])
+def test_a_sweep_that_was_killed_while_its_configuration_was_written_has_it_all_the_same(tmp_path, cut):
+    sweep = SweepDirectory(tmp_path)
+    text = OmegaConf.to_yaml(OmegaConf.create({"hydra": {"overrides": {"task": ["a=1"]}}, "seed": 3}))
+    sweep.multirun_copy.write_text(text)
+    if cut is not None:
+        sweep.multirun.write_text(text[:cut])
+    assert sweep.exists
+    assert sweep.read_hydra().overrides.task == ["a=1"]
+    sweep.multirun.write_text("hydra: [")  # which no kill leaves
+    with pytest.raises(UserError, match=r"multirun\.yaml cannot be read"):
+        sweep.read_hydra()

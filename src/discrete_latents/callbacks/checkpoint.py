@@ -209,7 +209,9 @@ class Checkpoints(BestCheckpoint):
 
         moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
         best = {here(path): score for path, score in state_dict["best_k_models"].items() if here(path)}
-        super().load_state_dict(state_dict | moved | {"best_k_models": best, "dirpath": self.dirpath})
+        replaced = [here(path) for path in state_dict.get("replaced", ()) if here(path)]
+        changed = {"best_k_models": best, "dirpath": self.dirpath, "replaced": replaced}
+        super().load_state_dict(state_dict | moved | changed)
 
 
 def unique_name(name: str | None, several: bool) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from discrete_latents.config.allowed_targets import Own, check_saved, check_trust, nothing, values_by_place
+from discrete_latents.config.changes import changed_before
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, hydra_value, key
@@ -23,7 +24,7 @@ def use_saved_config(run: Path, output: Path) -> None:
     """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run, and for a
     configuration that names what it may not."""
     try:
-        RunDirectory(run).read_hydra()
+        RunDirectory(run).read_choices()
         config = checked_config(RunDirectory(run), trusted(), given_again(sys.argv[1:]))
     except UserError as error:
         fail(str(error))
@@ -33,7 +34,15 @@ def use_saved_config(run: Path, output: Path) -> None:
         if group.split("/")[0] in groups and not value.startswith("{"):
             kept = f"a run keeps its own {group}; single settings can change, as trainer.max_epochs=20"
             fail(f"{group} = {value}: {kept}")
-    sys.argv = [sys.argv[0], *start_from(config, output), *sys.argv[1:]]
+    sys.argv = [sys.argv[0], *start_from(config, output), *repeatable(sys.argv[1:], config)]
+
+
+def repeatable(overrides: Sequence[str], config: DictConfig) -> list[str]:
+    """Overrides that can be given again once the run's configuration has them: `++a=b` for `+a=b`, and no `~a` of what
+    an earlier resume has deleted."""
+    deleted = {name for name, change in changed_before(config).items() if "to" not in change}
+    forced = [f"+{word}" if word.startswith("+") and not word.startswith("++") else word for word in overrides]
+    return [word for word in forced if not (word.startswith("~") and key(word) in deleted)]
 
 
 def checked_config(
@@ -85,7 +94,7 @@ def start_from(config: DictConfig, output: Path) -> list[str]:
     """
     copy = RunDirectory(mkdtemp(prefix="discrete_latents_"))
     atexit.register(shutil.rmtree, copy.folder, ignore_errors=True)
-    copy.save_config(config)
+    copy.save_config(config, secrets=True)
     return [
         "--config-path",
         str(copy.hydra),
@@ -99,7 +108,7 @@ def start_from(config: DictConfig, output: Path) -> list[str]:
 
 def saved_choices(run: Path) -> Mapping[str, str]:
     """The options that a run was configured with, by group. Raises UserError where they cannot be read."""
-    return RunDirectory(run).read_hydra().runtime.choices
+    return RunDirectory(run).read_choices()
 
 
 def saved_settings() -> set[str]:

@@ -46,6 +46,13 @@ def best_of(last: Path) -> Best:
     return Best(next((path for path in reversed(paths) if isinstance(path, str)), ""), step)
 
 
+def follows_last(path: Path) -> bool:
+    """Whether a last.ckpt had been written before this checkpoint. Raises UserError as `read_checkpoint` does."""
+    states = read_checkpoint(path, ("callbacks",))["callbacks"]
+    states = states.values() if isinstance(states, dict) else ()
+    return any(isinstance(state, dict) and bool(state.get("last_model_path")) for state in states)
+
+
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A checkpoint's weights, by name. Raises UserError as `read_checkpoint` does."""
     weights = read_checkpoint(path)["state_dict"]

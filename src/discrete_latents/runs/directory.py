@@ -4,17 +4,21 @@ Nothing here creates, locks or deletes anything: whoever writes a file asks for 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from discrete_latents.atomic_write import atomic_write
+from discrete_latents.atomic_write import atomic_folder
 from discrete_latents.errors import UserError
 from discrete_latents.runs.files import plain_name, read_json, reason
 from discrete_latents.runs.saved_hydra import used_of_hydra
-from discrete_latents.runs.saved_yaml import read_yaml
+from discrete_latents.runs.saved_yaml import LARGEST, read_yaml
+from discrete_latents.secrecy import masked
+
+FIRST, LAST = "# Saved by train.py, down to the last line.\n", "# end\n"
+"""Around a saved configuration, of which a part can be valid YAML too."""
 
 RESULTS = {"status": str, "error": str, "metrics": dict, "steps": int}
 """What readers take for granted in results.json, where it is there."""
@@ -61,7 +65,8 @@ class RunDirectory(Directory):
         self.last = self.checkpoints / "last.ckpt"
 
         self.hydra = self.folder / ".hydra"
-        """The saved configuration: Hydra writes config.yaml, hydra.yaml and overrides.yaml, in this order."""
+        """The saved configuration: `save_config` writes all its files at once. In runs of earlier versions, Hydra wrote
+        config.yaml first."""
         self.config = self.hydra / "config.yaml"
         self.hydra_config = self.hydra / "hydra.yaml"
         self.overrides = self.hydra / "overrides.yaml"
@@ -138,11 +143,15 @@ class RunDirectory(Directory):
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to resume from; None for a run that was stopped before its first.
 
-        Raises UserError where there was one, as results or other checkpoints show, and the file is missing.
+        The first best.ckpt is written before the first last.ckpt. Raises UserError where there was a last.ckpt, as
+        results or other checkpoints show, and the file is missing.
         """
+        from discrete_latents.runs.checkpoints import follows_last
+
         if self.last.is_file():
             return self.last
-        if self.results.exists() or any(self.checkpoints.glob("*.ckpt")):
+        ended = self.read_results().get("status", "failed") != "failed"
+        if ended or any(map(follows_last, self.checkpoints.glob("*.ckpt"))):
             raise UserError(f"{self} has no checkpoint {self.last.name} in {self.checkpoints}")
         return None
 
@@ -176,14 +185,33 @@ class RunDirectory(Directory):
         except ValueError as error:
             raise UserError(self.not_a_run(self.hydra_config, f"cannot be read: {error}")) from error
 
+    def read_choices(self) -> Mapping[str, Any]:
+        """The options that the run was configured with, by group. Raises UserError where they cannot be read.
+
+        They are unknown in a run that was killed while an earlier version wrote them, which was before it trained.
+        """
+        try:
+            choices = OmegaConf.select(self.read_hydra(), "runtime.choices")
+            if isinstance(choices, DictConfig):
+                return choices
+            raise UserError(self.not_a_run(self.hydra_config, "has no choices"))
+        except UserError:
+            config_is_whole = self.hydra_config.exists() or LAST in self.config.read_text()
+            if config_is_whole and self.last_checkpoint() is None:
+                return {"experiment": "unknown", "latent": "unknown"}
+            raise
+
     def read_saved(self, path: Path) -> DictConfig:
         try:
             content = read_yaml(path)
+            whole = is_whole(path.read_text("utf-8"))
         except FileNotFoundError as error:
             missing = f"it has no {path.relative_to(self.folder)}"
             raise UserError(f"{self} is not the directory of a run: {missing}") from error
         except UserError as error:
             raise UserError(self.not_a_run(path, f"cannot be read: {reason(path, error)}")) from error
+        if not whole:
+            raise UserError(self.not_a_run(path, "is cut off"))
         if not isinstance(content, DictConfig) or not content:
             raise UserError(self.not_a_run(path, "has no settings"))
         return content
@@ -191,13 +219,22 @@ class RunDirectory(Directory):
     def not_a_run(self, path: Path, why: str) -> str:
         return f"{self} is not the directory of a run: its {path.relative_to(self.folder)} {why}"
 
-    def save_config(self, config: DictConfig, hydra: DictConfig | None = None) -> None:
-        """Saves a configuration as Hydra does. hydra: Hydra's own; None saves `config` alone."""
-        saved: list[tuple[Path, Any]] = [(self.config, config)]
+    def save_config(self, config: DictConfig, hydra: Any = None, secrets: bool = False) -> None:
+        """Saves a configuration, all files or none; a kill leaves what was there.
+
+        hydra: Hydra's own; None saves `config` alone. secrets: save them too, and do not mask them.
+        """
+        saved: dict[Path, Any] = {}
         if hydra is not None:
-            saved += [(self.hydra_config, OmegaConf.create({"hydra": hydra})), (self.overrides, hydra.overrides.task)]
-        for path, content in saved:
-            atomic_write(path, OmegaConf.to_yaml(content))
+            saved = {self.hydra_config: OmegaConf.create({"hydra": hydra}), self.overrides: hydra.overrides.task}
+        saved[self.config] = config
+        texts = {}
+        for path, node in saved.items():
+            content = OmegaConf.to_container(node)
+            texts[path.name] = (
+                FIRST + OmegaConf.to_yaml(OmegaConf.create(content if secrets else masked(content))) + LAST
+            )
+        atomic_folder(self.hydra, texts)
 
 
 class SweepDirectory(Directory):
@@ -206,18 +243,35 @@ class SweepDirectory(Directory):
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__(folder)
         self.multirun = self.folder / "multirun.yaml"
+        """Written by Hydra whenever the sweep starts or goes on, not atomically."""
+        self.multirun_copy = self.folder / ".multirun.yaml"
+        """The same, written before it and atomically; deleted at the sweep's end."""
         self.lock = self.folder / "sweep.lock"
         """Held by the process that starts the jobs."""
         self.holder = self.folder / "sweep.lock.txt"
 
     def read_hydra(self) -> DictConfig:
         """What is used of Hydra's own configuration. Raises UserError where it is missing or damaged."""
+        path = self.multirun_copy if self.is_cut() else self.multirun
         try:
-            return used_of_hydra(read_yaml(self.multirun))
+            return used_of_hydra(read_yaml(path))
         except FileNotFoundError as error:
             raise UserError(f"{self} is not the directory of a sweep: it has no {self.multirun.name}") from error
         except (UserError, ValueError) as error:
-            raise UserError(self.not_a_sweep(f"cannot be read: {reason(self.multirun, error)}")) from error
+            raise UserError(self.not_a_sweep(f"cannot be read: {reason(path, error)}")) from error
+
+    def is_cut(self) -> bool:
+        """Whether the sweep was killed before Hydra had written all of its file."""
+        files = [path for path in (self.multirun, self.multirun_copy) if path.is_file()]
+        if self.multirun_copy not in files or any(path.stat().st_size > LARGEST for path in files):
+            return False
+        text, whole = (path.read_bytes() if path in files else b"" for path in (self.multirun, self.multirun_copy))
+        return whole.startswith(text)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a sweep."""
+        return self.multirun.is_file() or self.multirun_copy.is_file()
 
     def not_a_sweep(self, why: str) -> str:
         return f"{self} is not the directory of a sweep: its {self.multirun.name} {why}"
@@ -246,3 +300,9 @@ class SearchDirectory(Directory):
     def running_lock(self, number: int) -> Path:
         """Held while a trial runs, so that others see whether its process is alive."""
         return self.trial(number).folder / "running.lock"
+
+
+def is_whole(text: str) -> bool:
+    """Whether the text of a saved configuration is as long as it was written. Files of earlier versions have no marks,
+    and count as whole."""
+    return FIRST not in text or LAST in text

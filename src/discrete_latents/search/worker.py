@@ -61,6 +61,7 @@ def run_trial(search: Search, study: Study, trial: Trial, interrupted: Callable[
 
     def train(config: DictConfig) -> Exception | None:
         try:  # Hydra would print lines of its own
+            run.save_config(config, HydraConfig.get())
             set_from_start(config, HydraConfig.get().runtime.cwd)
             names = chosen_names(HydraConfig.get().runtime.choices)
             results = train_run(config, names, callbacks=[report], test=False)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.allowed_references import without_refused
+from discrete_latents.config.changes import HISTORY, changed_before
 from discrete_latents.config.migration import renamed, upgraded
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory
@@ -20,7 +21,7 @@ from discrete_latents.secrecy import masked
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
 """Always shown where they differ, in this order."""
-APART = ("hydra", "paths", "logger", "launcher", "resume", "sweep", "trust")
+APART = ("hydra", "paths", "logger", "launcher", "resume", HISTORY, "sweep", "trust")
 """Groups that say where and how a run is written; not compared."""
 
 
@@ -144,11 +145,9 @@ def configuration(home: Path) -> tuple[DictConfig, dict[str, str | None], list[s
     hydra = run.read_hydra()
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)
     settings: dict[str, Any] = without_refused(masked(OmegaConf.to_container(upgraded(run.read_config()))))
-    return (
-        OmegaConf.create(settings),
-        dict(hydra.runtime.choices),
-        [renamed(override.lstrip("+~").partition("=")[0]) for override in overrides],
-    )
+    config = OmegaConf.create(settings)
+    given = [renamed(override.lstrip("+~").partition("=")[0]) for override in overrides]
+    return config, dict(hydra.runtime.choices), [*given, *changed_before(config)]
 
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.saved import checked_config, same_as, start_from
-from discrete_latents.config.saved_secrets import hide_secrets, unmask
+from discrete_latents.config.saved_secrets import unmask
 from discrete_latents.errors import NotApplicable, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
@@ -113,8 +113,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     """The configuration to run a job with: the saved one with `resume` where there is a checkpoint, else the given one.
     The saved one may name what the given one names.
 
-    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved: Hydra, which
-    would do so before the directory is locked, is told not to.
+    Without a checkpoint, what an earlier start has written is deleted, and the configuration is saved.
     """
     if run.last.is_file():
         given, config = config, checked_config(run, own=same_as(config), secrets=False)
@@ -128,7 +127,6 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
             else:
                 path.unlink(missing_ok=True)
         run.save_config(config, hydra)
-        hide_secrets(config, [run.config, run.hydra_config, run.overrides])
     if not hydra.launcher._target_.endswith("BasicLauncher"):
         with open_dict(config):
             config.callbacks.pop("progress", None)  # the bars of several processes would overwrite each other

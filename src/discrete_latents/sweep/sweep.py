@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.printed_command import command, program, setting, shell_word
@@ -25,7 +26,7 @@ from discrete_latents.errors import UserError, fail, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import claim
 from discrete_latents.runs.results_table import show_sweep
-from discrete_latents.secrecy import MASK
+from discrete_latents.secrecy import MASK, masked
 from discrete_latents.sweep.job import DONE, unresolved, without_launcher
 from discrete_latents.sweep.processes import check_launcher
 from discrete_latents.sweep.saved_sweep import check_sweep
@@ -73,7 +74,7 @@ class Sweep(Callback):
         try:
             check_launcher(config.trainer, hydra.launcher)
             check_subdirs(config, jobs)
-            claim(absolute, lambda: taken(directory) if absolute.multirun.exists() and not Sweep.resumed else None)
+            claim(absolute, lambda: taken(directory) if absolute.exists and not Sweep.resumed else None)
         except UserError as error:
             fail(str(error))
         except OSError as error:
@@ -87,6 +88,13 @@ class Sweep(Callback):
                     f"{run} was started with {' '.join(overrides)}, which is not job {number} any more: the options "
                     "that the sweep takes have changed"
                 )
+        saved = masked(OmegaConf.to_container(config))
+        atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Deletes the copy of Hydra's file, which is whole by now."""
+        if Sweep.directory:
+            Sweep.directory.multirun_copy.unlink(missing_ok=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Frees the configurations in what Hydra keeps of each job until the sweep ends: 0.2 MB a job."""

@@ -15,7 +15,6 @@ from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import verbatim
 from discrete_latents.config.printed_command import setting, shell_word
 from discrete_latents.errors import UserError, fail
-from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.lock import claim
 
@@ -36,9 +35,6 @@ class NewRun(Callback):
             fail(str(error))
         except OmegaConfBaseException as error:
             fail(composition_error(str(error), ()))
-        if not is_first():  # which may be here before the first one has looked
-            with read_write(config.hydra):
-                config.hydra.output_subdir = None
 
 
 def claim_new(name: str, folder: str) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.atomic_write import synchronise_to_disk
 from discrete_latents.callbacks import Checkpoints, Throughput
+from discrete_latents.config.changes import Changes
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line
 from discrete_latents.loggers import MetricsCSV
@@ -40,13 +42,17 @@ log = logging.getLogger(__name__)
 
 @heeds_sigterm
 def train(
-    config: DictConfig, names: Mapping[str, str], callbacks: Sequence[pl.Callback] = (), test: bool = True
+    config: DictConfig,
+    names: Mapping[str, str],
+    callbacks: Sequence[pl.Callback] = (),
+    test: bool = True,
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
 
     names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False skips the
-    test images; the results then have no metrics. Returns the results. Raises UserError for settings that cannot work,
-    before training starts.
+    test images; the results then have no metrics. changes: of a run that is resumed, to be saved when it goes on.
+    Returns the results. Raises UserError for settings that cannot work, before training starts.
     """
     started = time.perf_counter()
     check_settings(config)
@@ -67,6 +73,11 @@ def train(
         if os.path.lexists(tested := run.tested()):  # at the end, unless a better one is found
             load_weights(tested, copy.deepcopy(model))
             read.append(tested)
+    again = bool(config.resume) and resumed is None
+    last = [FiniteCheck(), KeptStop(), *callbacks]
+    if changes and changes.changed:
+        step = best_of(resumed).step if resumed else 0
+        last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
     check_trainer(config, trainer, model)
     check_batches(trainer, data)
     check_monitors(trainer, model, data)
@@ -90,10 +101,11 @@ def train(
         if made["status"] == "completed":
             results.update(made)
 
-    first, last = TestedMetrics(finish), [FiniteCheck(), KeptStop(), *callbacks]
-    trainer.callbacks[:] = [first, *trainer.callbacks, *last]  # type: ignore[attr-defined]
+    trainer.callbacks[:] = [TestedMetrics(finish), *trainer.callbacks, *last]  # type: ignore[attr-defined]
     with results_stand(run, results), orderly_shutdown(trainer):
-        start_logging(trainer, config, names, again=bool(config.resume) and resumed is None)
+        if again:
+            begin_again(run)
+        start_logging(trainer, config, names, again)
         try:
             with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
                 fit(trainer, model, data, resumed)
@@ -125,12 +137,16 @@ def final_checkpoint(trainer: pl.Trainer, run: RunDirectory) -> Path | None:
     return run.last if run.last.is_file() and best_of(run.last).step == trainer.global_step else None
 
 
+@rank_zero_only
+def begin_again(run: RunDirectory) -> None:
+    """Deletes the best checkpoints of a run that was stopped before its first last.ckpt, and says so."""
+    print(f"{run} was stopped before its first checkpoint: it starts again", file=sys.stderr)
+    for path in run.checkpoints.glob("*.ckpt"):
+        path.unlink()
+
+
 def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, str], again: bool) -> None:
-    """Gives the loggers the configuration. again: the run was stopped before its first checkpoint, so that the logged
-    rows are of steps that will be repeated."""
-    if again:
-        said = f"{config.resume} was stopped before its first checkpoint: it starts again"
-        rank_zero_only(print)(said, file=sys.stderr)
+    """Gives the loggers the configuration. again: all logged rows are of steps that will be repeated."""
     for logger in trainer.loggers:
         if not isinstance(logger, MetricsCSV) and trainer.enable_autolog_hparams:  # type: ignore[attr-defined]
             settings: Any = OmegaConf.to_container(config, resolve=True)
