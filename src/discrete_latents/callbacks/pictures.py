@@ -37,7 +37,7 @@ class Pictures(pl.Callback):
         """Draws once before training, and keeps nothing: what cannot be drawn is said now."""
         if trainer.is_global_zero and not isinstance(trainer.strategy, FSDPStrategy):
             for rows in self.draw(trainer, pl_module, "val").values():
-                show(rows)
+                render(rows)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, model: LatentModel, split: str) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ class Pictures(pl.Callback):
         pictures = self.draw(trainer, model, split)
         figures = model.figures()
         written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
-        for name, picture in (figures | {name: show(rows) for name, rows in pictures.items()}).items():
+        for name, picture in (figures | {name: render(rows) for name, rows in pictures.items()}).items():
             if isinstance(picture, Figure):
                 save = partial(picture.savefig, format="png", dpi=120, bbox_inches="tight")
             else:
@@ -71,7 +71,7 @@ class Pictures(pl.Callback):
         log_pictures(trainer.loggers, written, trainer.global_step)
 
 
-def show(rows: Tensor) -> Tensor | Figure:
+def render(rows: Tensor) -> Tensor | Figure:
     """A picture of rows of images, or a figure of rows of vectors, with values in [0, 1]."""
     return arrange(rows) if rows.dim() == 5 else heat_maps(rows)
 

@@ -54,12 +54,19 @@ def check_values(splits: Splits, declared: str | None) -> Values:
     """The values of all splits. Where they are not declared, the training split decides.
 
     Raises ValueError, with the split and what was found, for values that are not finite, that are the same throughout,
-    that the kind does not allow, or, where it is not declared, that can be of two kinds.
+    that the kind does not allow, or, where it is not declared, that can be of two kinds. Only grey values may be of
+    several types then.
     """
-    found: list[Values] = []
-    for split, images in splits._asdict().items():
-        found.append(split_values(images.x, split_name(split, images.x), declared))
-        declared = declared or ("grey" if found[0].grey else found[0].kind)
+    train = split_values(splits.train.x, split_name("train", splits.train.x), declared)
+    first, found = splits.train.x.dtype, [train]
+    for split, images in list(splits._asdict().items())[1:]:
+        name = split_name(split, images.x)
+        if declared is None and not train.grey and images.x.dtype != first:
+            wanted, got = dtype_name(first), dtype_name(images.x.dtype)
+            raise ValueError(
+                f"{name} must be {wanted}, as the train split's are, got {got}; data.kind={train.kind} takes both"
+            )
+        found.append(split_values(images.x, name, declared or ("grey" if train.grey else train.kind)))
     kind = max((values.kind for values in found), key=list(KINDS).index)
     return Values(kind, min(values.lowest for values in found), max(values.highest for values in found))
 

@@ -9,7 +9,7 @@ from discrete_latents.data.image_checks import check_label_layout, check_layout
 from discrete_latents.data.mnist_files import FAMILY, check_file, read_mnist_files
 from discrete_latents.data.splits import Images, Splits
 
-DIGITS = Path(__file__).with_name("digits.npz")
+DIGITS = Path(__file__).with_name("handwritten_digits.npz")
 """The test set of the UCI data set "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998,
 doi.org/10.24432/C50P49, CC BY 4.0) with the values and in the order of scikit-learn's `load_digits`: `counts`, uint8,
 (1797, 64), and `labels`, uint8, (1797,)."""

@@ -31,7 +31,7 @@ class DiscretizedLogistic(Likelihood):
         self.scale = positive("scale", scale)
 
     def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
-        location, log_scale = parameters(output)
+        location, log_scale = location_and_scale(output)
         precision = (-log_scale).exp()
         level = (x.to(output.dtype) * 255).round()
         offset = level * BIN - location
@@ -43,7 +43,7 @@ class DiscretizedLogistic(Likelihood):
 
     def mean(self, output: Tensor) -> Tensor:
         """E[x | z], within half a bin: of the logistic distribution, cut to [0, 1]."""
-        location, log_scale = parameters(output)
+        location, log_scale = location_and_scale(output)
         scale = log_scale.exp()
         return scale * (F.softplus(location / scale) - F.softplus((location - 1) / scale))
 
@@ -53,7 +53,7 @@ class DiscretizedLogistic(Likelihood):
         return torch.stack([mean + scale * cut, torch.full_like(mean, math.log(scale))], -1)
 
 
-def parameters(output: Tensor) -> tuple[Tensor, Tensor]:
+def location_and_scale(output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log scale of each pixel."""
     location, log_scale = output.unbind(-1)
     return location, log_scale.clamp(LEAST, -LEAST)
