@@ -1,5 +1,5 @@
-"""Kinds of data, by type, range, shape and labels, through a source function and through `data=arrays`: the right figure,
-the same for every form of the same data, or one line before anything is trained."""
+"""Kinds of data, by type, range, shape and labels, through a source function and through `data=arrays`: the right
+figure, the same for every form of the same data, or one line before anything is trained."""
 
 import functools
 from collections.abc import Callable
@@ -197,7 +197,6 @@ def test_other_data_have_other_figures():
         expected("bernoulli", unchanged),
         expected("bernoulli", ones),
         expected("bernoulli binarization=fixed", unchanged),
-        expected("bernoulli binarization=threshold", unchanged),
         expected("gaussian", unchanged),
         expected("gaussian", standardised),
         expected("poisson", counts),
@@ -210,7 +209,7 @@ def test_other_data_have_other_figures():
 
 
 def test_a_figure_is_what_the_data_are_worth():
-    """Uniform levels: 48 times log 256, log 2 of each half and log 16 of each sixteenth, but for what 40 images tell."""
+    """Of uniform levels, 48 times log 256; of their halves log 2, and of their sixteenths log 16."""
     assert expected("bernoulli", ones) == pytest.approx(48 * np.log(2), rel=0.05)
     assert expected("categorical", counts) == pytest.approx(48 * np.log(16), rel=0.25)
     assert expected("discretized_logistic", unchanged) == pytest.approx(48 * np.log(256), rel=0.25)
