@@ -245,7 +245,8 @@ def test_turned_floats_are_not_rounded():
         (Augmentation(zoom=0.1), torch.arange(30 * 36).view(30, 1, 6, 6), "degrees and zoom must be 0 for "),
     ],
 )
-def test_what_cannot_be_augmented_is_refused(augmentation, x, said):
+def test_what_cannot_be_augmented_is_refused(augmentation, x, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     labels = torch.arange(30) % 3
     data = ImageData("x", lambda: Splits(*[Images(x, labels)] * 3), None, labelled=6, augmentation=augmentation)
     with pytest.raises(ValueError, match=f"^{said}"):

@@ -14,7 +14,10 @@ KINDS = {
     "real": "real numbers",
     "whole": "whole numbers from 0",
 }
-"""What x can be, and the words for it. The first three are in [0, 1], each a case of the next."""
+"""What x can be, and the words for it."""
+
+CASES = {"binary": {"levels", "grey", "whole"}, "levels": {"grey"}}
+"""The kinds that a kind is a case of."""
 
 CHOICES = {
     "binary": "choose model/likelihood=bernoulli",
@@ -29,7 +32,7 @@ CHOICES = {
 class Likelihood(nn.Module):
     """The distribution of x, (B, *shape), given a decoder's output, (*S, B, *output_shape(shape)).
 
-    takes: the kinds of x, as `KINDS` names them. outputs: a decoder's outputs for each feature.
+    takes: the kinds of x, as `KINDS` names them, and their cases. outputs: a decoder's outputs for each feature.
     """
 
     takes: Collection[str] = tuple(KINDS)
@@ -41,7 +44,7 @@ class Likelihood(nn.Module):
 
     def check(self, kind: str, lowest: float, highest: float) -> None:
         """Raises ValueError if this is no distribution of x of a kind and range."""
-        if kind not in self.takes:
+        if not {kind, *CASES.get(kind, ())} & set(self.takes):
             words = " or ".join(KINDS[taken] for taken in self.takes)
             found = f"{KINDS[kind]} ({lowest:g} to {highest:g})"
             raise ValueError(f"{type(self).__name__} takes {words}, got {found}; {CHOICES[kind]}")

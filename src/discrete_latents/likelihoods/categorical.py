@@ -15,7 +15,7 @@ class Categorical(Likelihood):
     categories: K. Networks read one-hot classes, as channels of images. Raises ValueError unless K is at least 2.
     """
 
-    takes = ("binary", "whole")
+    takes = ("whole",)
 
     def __init__(self, categories: int = 256) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class DiscretizedLogistic(Likelihood):
     relative to the range of grey values. Raises ValueError unless it is positive.
     """
 
-    takes = ("binary", "levels")
+    takes = ("levels",)
     outputs = 2
 
     def __init__(self, scale: float = 0.1) -> None:

@@ -16,7 +16,7 @@ class Gaussian(Likelihood):
     and `learned` is true or false.
     """
 
-    takes = ("binary", "levels", "grey", "real")
+    takes = ("grey", "real")
 
     def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
         super().__init__()
