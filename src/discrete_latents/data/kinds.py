@@ -85,7 +85,7 @@ def split_values(x: Shaped[Tensor, "n ..."], name: str, kind: str | None) -> Val
             )
         return Values("levels", lowest / 255, highest / 255)
     span = measure(x, name)
-    got = f"got {dtype} from {span.lowest:g} to {span.highest:g}"
+    got = f"got {dtype} from {span.lowest:.7g} to {span.highest:.7g}"
     if span.lowest == span.highest:
         raise ValueError(f"{name} must hold more than one value, got {span.lowest:g} throughout")
     unit = span.lowest >= 0 and span.highest <= 1
@@ -97,7 +97,8 @@ def split_values(x: Shaped[Tensor, "n ..."], name: str, kind: str | None) -> Val
     kind = kind or ("grey" if unit else "real" if x.is_floating_point() else "whole")
     if kind == "grey":
         if not unit:
-            hint = "data.kind=real takes other floats" if x.is_floating_point() else "convert 0 to 255 to uint8"
+            whole = "convert 0 to 255 to uint8, or set data.kind=whole for counts or classes"
+            hint = "data.kind=real takes other floats" if x.is_floating_point() else whole
             raise ValueError(f"{name} must be grey values, uint8 or in [0, 1], {got}; {hint}")
         if span.highest <= DARK / 255:
             raise ValueError(f"{name} must be grey values in [0, 1], got none above {span.highest:g}: they are black")

@@ -18,7 +18,7 @@ class Poisson(Likelihood):
     def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
         # −log p = x (e^d − 1 − d) − log p(x | rate = x), with d = output − log x. In the usual form, terms of x log x
         # cancel: float32 loses a nat at counts of a million.
-        count = x.double()
+        count = x.float() if x.device.type == "mps" else x.double()  # which has no float64
         least = torch.where(count > 0, count - torch.xlogy(count, count) + torch.lgamma(count + 1), 0.0)
         x = x.to(output.dtype)
         d = output - x.clamp(min=1).log()
