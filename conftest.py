@@ -33,6 +33,11 @@ def ssl_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("runs") / "ssl", "ssl_digits")
 
 
+@pytest.fixture(scope="session")
+def vectors_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("runs") / "vectors", "vae_vectors")
+
+
 @pytest.fixture(autouse=True)
 def _names_of_doctests(request: pytest.FixtureRequest) -> None:
     """What the examples of `discrete_latents.api` start from."""

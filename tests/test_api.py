@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from discrete_latents import load_run
-from discrete_latents.data import digits
+from discrete_latents.data import digit_counts, digits
 from discrete_latents.errors import UserError
+from discrete_latents.likelihoods import Categorical
 
 
 def test_pixels_of_any_form_give_the_same_codes(vae_run):
@@ -41,6 +42,53 @@ FORMS = {
 def test_images_in_any_form_give_the_same_codes(vae_run, form):
     run, grey = load_run(vae_run), digits().test.grey[:20]
     assert torch.equal(run.encode(grey), run.encode(FORMS[form](grey)))
+
+
+COUNTS = {
+    "uint8": lambda x: x.to(torch.uint8),
+    "float64": lambda x: x.double(),
+    "a NumPy array": lambda x: x.numpy(),
+    "another byte order": lambda x: x.numpy().astype(">i4"),
+}
+
+
+@pytest.mark.parametrize("form", COUNTS)
+def test_vectors_in_any_form_give_the_same_codes(vectors_run, form):
+    run, counts = load_run(vectors_run), digit_counts().test.x[:20]
+    codes = run.encode(counts)
+    assert len(codes.unique()) > 3
+    assert torch.equal(codes, run.encode(COUNTS[form](counts)))
+    rates = run.decode(codes)
+    assert rates.shape == (20, 64)
+    assert ((counts - rates).abs().mean() < (counts - rates.roll(1, 0)).abs().mean()).item()
+
+
+BAD_COUNTS = {
+    "fractions": (lambda x: x / 16, "vectors must be whole numbers from 0, got float32 (20, 64) from 0 to 1"),
+    "negative": (lambda x: x - 1, "vectors must be whole numbers from 0, got int64 (20, 64) from -1 to 15"),
+    "NaN": (lambda x: x / 0, "vectors must be finite numbers, got NaN"),
+    "images": (lambda x: x.view(-1, 1, 8, 8), "vectors must be (n, 64), as the model was trained on, got int64 (20, 1"),
+    "narrower": (lambda x: x[:, 1:], "vectors must be (n, 64), as the model was trained on, got int64 (20, 63)"),
+    "complex": (lambda x: x * 1j, "vectors must be numbers, got complex64 (20, 64)"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_COUNTS)
+def test_vectors_of_another_convention_are_refused(vectors_run, monkeypatch, what):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    change, said = BAD_COUNTS[what]
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        load_run(vectors_run).encode(change(digit_counts().test.x[:20]))
+
+
+def test_real_numbers_are_not_divided_and_classes_are_those_of_the_likelihood(vae_run):
+    run, grey = load_run(vae_run), digits().test.x[:20]
+    run.model.kind = "real"  # as of a Gaussian's run
+    assert torch.equal(run.pixels(grey.numpy() / 1.0 - 3), grey.float() - 3)
+    assert torch.equal(run.pixels(grey), grey.float())
+    run.model.kind, run.model.likelihood = "whole", Categorical(200)
+    with pytest.raises(ValueError, match=r"^categories must be at least 256, the classes of x, got 200$"):
+        run.encode(grey)
 
 
 def test_an_array_that_is_read_only_is_read(vae_run):

@@ -28,8 +28,8 @@ ORDERS = {
         < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
-        augmentation batches binarization splits < image_checks mnist_files < image_warnings model_inputs sources
-        < datamodule
+        augmentation batches binarization splits < image_checks mnist_files < kinds sources
+        < image_warnings model_inputs < datamodule
     """,
     "latent": """
         layout masks noise temperature < distributions sampler < estimator < evaluation exact < gradients
@@ -41,7 +41,7 @@ ORDERS = {
     "latent.score_function": """
         trace baselines < reinforce rloo vimco disarm rebar < muprop relax
     """,
-    "likelihoods": "base < bernoulli gaussian",
+    "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",

@@ -1,4 +1,4 @@
-"""The public door: load a trained model, then encode, decode, sample, complete and classify images."""
+"""The public door: load a trained model, then encode, decode, sample, complete and classify images or vectors."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from torch import Tensor
 from discrete_latents.checks import whole
 from discrete_latents.config.allowed_targets import check_trust
 from discrete_latents.config.saved import checked_config
-from discrete_latents.data.model_inputs import read_codes, read_images
+from discrete_latents.data.model_inputs import read_codes, read_x
 from discrete_latents.errors import UserError
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import check_weights, read_weights
+from discrete_latents.runs.checkpoints import check_weights, read_checkpoint, read_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model
 
@@ -22,8 +22,9 @@ from discrete_latents.training.build import make_model
 class Run:
     """A trained model with its configuration, as `load_run` returns it.
 
-    Images go in as tensors or NumPy arrays, uint8 grey values or floats in [0, 1], (n, C, H, W) of the size that the
-    model was trained on, or (n, H, W) where C is 1. They come out as float tensors, (n, C, H, W), on the CPU. Each
+    Images go in as tensors or NumPy arrays, (n, C, H, W) of the size that the model was trained on, or (n, H, W) where
+    C is 1, and vectors as (n, D): grey values as uint8, bool or floats in [0, 1], whatever the training data had; real
+    and whole numbers where the training data were such. They come out as float tensors of that shape, on the CPU. Each
     method works in batches of `batch_size`, on the model's device. It raises ValueError for images or codes of another
     type, range or shape, and TypeError where the model has no use for it.
     """
@@ -89,7 +90,10 @@ class Run:
 
     def pixels(self, images: Tensor | np.ndarray) -> Tensor:
         """Images as the model reads them."""
-        return read_images(images, tuple(self.model.mean_image.shape)).to(self.model.mean_image.dtype)
+        x = read_x(images, tuple(self.model.mean_image.shape), self.model.kind)
+        if self.model.kind == "whole" and len(x):
+            self.model.likelihood.check(self.model.kind, x.min().item(), x.max().item())
+        return x.to(self.model.mean_image.dtype) if x.is_floating_point() else x
 
     def batched(self, function: Callable[..., Tensor], inputs: Tensor, dim: int = 0, **arguments: int) -> Tensor:
         """A function's results over all inputs; `dim` is the dimension of its batch, made the first."""
@@ -119,6 +123,7 @@ def load_run(
     if "mean_image" not in weights:
         raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
     model = make_model(config, list(weights["mean_image"].shape))
+    model.kind = read_checkpoint(checkpoint).get("kind", model.kind)
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     check_weights(checkpoint, weights, model, OmegaConf.select(config, "trainer.precision"))

@@ -10,9 +10,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from discrete_latents.callbacks import Pictures
 from discrete_latents.callbacks.pictures import arrange
-from discrete_latents.data import ImageData, Images, Splits, digits
+from discrete_latents.data import ImageData, Images, Splits, digit_counts, digits
 from discrete_latents.latent import GumbelSoftmax
-from discrete_latents.likelihoods import Bernoulli
+from discrete_latents.likelihoods import Bernoulli, Gaussian, Poisson
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
@@ -27,7 +27,7 @@ def large():
     return Splits(*[Images(grey, torch.zeros(30, dtype=torch.long))] * 3)
 
 
-def make(source=digits, binarization="fixed"):
+def make(source=digits, binarization="fixed", likelihood=None):
     torch.manual_seed(0)
     data = ImageData("images", source, binarization, batch_size=500)
     data.setup()
@@ -37,10 +37,11 @@ def make(source=digits, binarization="fixed"):
         num_classes=K,
         network=MLP([]),
         estimator=GumbelSoftmax(),
-        likelihood=Bernoulli(),
+        likelihood=likelihood or Bernoulli(),
         optimization=Optimization(torch.optim.Adam),
         eval_samples=1,
     )
+    model.kind = data.values.kind
     model.set_base_rate(data.mean_image)
     return model, data
 
@@ -196,3 +197,25 @@ def test_a_number_of_epochs_that_cannot_be_is_named(value, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=rf"^every_n_epochs must be a whole number of at least 0, got {value!r}$"):
         Pictures("images", every_n_epochs=value)
+
+
+def test_pictures_of_vectors_are_figures_of_their_features(tmp_path):
+    model, data = make(digit_counts, None, Poisson())
+    make_trainer(Pictures(str(tmp_path))).test(model, data, verbose=False)
+    assert set(sizes(tmp_path)) == {"reconstructions.png", "samples.png", "classes.png"}
+    vectors = read(tmp_path / "reconstructions.png")[0].float()
+    assert vectors.min() < 30
+    assert vectors.max() > 225
+
+
+@pytest.mark.parametrize("change", [lambda x: x * 1.0 - 8, lambda x: x * 100.0 - 7])
+def test_numbers_of_another_range_are_shown_in_full(change, tmp_path):
+    """The first row is the images, black to white as their grey values are."""
+
+    def numbers() -> Splits:
+        return Splits(*(Images(change(x.view(-1, 1, 8, 8)), labels) for x, labels in digit_counts()))
+
+    model, data = make(numbers, None, Gaussian())
+    make_trainer(Pictures(str(tmp_path), count=6)).test(model, data, verbose=False)
+    shown = first_row(tmp_path / "reconstructions.png", 6).float()
+    torch.testing.assert_close(shown, digits().test.x[:6, 0].float(), rtol=0, atol=1)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from discrete_latents import load_run
 from tests.cli.conftest import Outcome
 from tests.cli.test_bad_inputs import assert_one_line
 from tests.cli.test_errors import ONE
@@ -48,7 +50,18 @@ def left(folder: Path) -> set[str]:
 
 FAULTS = {
     "val images of 0 and 1": ("", "val_images", lambda x: x % 2, "val images must be grey values from 0 to 255"),
-    "test images of floats": ("", "test_images", lambda x: x / 255, "test_images.npy must be uint8"),
+    "test images of floats to 255": (
+        "",
+        "test_images",
+        lambda x: x / 1,
+        "test images must be grey values, uint8 or in",
+    ),
+    "train images of NaN": (
+        "",
+        "train_images",
+        lambda x: x / np.nan,
+        "train images must be finite numbers, got NaN (2",
+    ),
     "channels last": ("", "train_images", lambda x: np.stack([x] * 3, -1), "train_images.npy must have their channels"),
     "test images of another size": ("", "test_images", lambda x: x[:, 1:], "test images must be (1, 8, 8) each"),
     "no val images": ("", "val_images", lambda x: x[:0], "val_images.npy must be at least one image"),
@@ -72,6 +85,54 @@ def test_data_that_cannot_be_right_is_one_line_before_anything_is_trained(traine
     arrays[name] = change(arrays[name])
     assert_one_line(trained(*words.split()), "data.", said)
     assert not left(tmp_path)
+
+
+STANDARDISED = {
+    "": "data.binarization must be null for data that are not grey values, got dynamic: x is real numbers (",
+    "data.binarization=null": "model.likelihood: Bernoulli takes grey values in [0, 1], got real",
+    "data.binarization=null model/likelihood=poisson": "model.likelihood: Poisson takes whole numbers from 0, got real",
+}
+
+
+@pytest.mark.parametrize("words", STANDARDISED)
+def test_a_likelihood_of_other_data_is_one_line_before_anything_is_trained(trained, arrays, tmp_path, words):
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = (arrays[f"{split}_images"] - 127.5) / 74
+    assert_one_line(trained(*words.split()), "data.", STANDARDISED[words])
+    assert not left(tmp_path)
+
+
+KINDS = {
+    "floats in [0, 1]": ("", lambda x: x / 255),
+    "standardised vectors": (
+        "data.binarization=null model/likelihood=gaussian",
+        lambda x: (x.reshape(len(x), -1) - 127.5) / 74,
+    ),
+    "classes": (
+        "data.binarization=null model/likelihood=categorical model.likelihood.categories=16 model/network=cnn",
+        lambda x: (x // 16).astype(np.int64),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_of_other_kinds_train_test_again_and_load(trained, command, arrays, tmp_path, kind):
+    words, change = KINDS[kind]
+    grey = arrays["test_images"]
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = change(arrays[f"{split}_images"])
+    outcome = trained(*words.split(), "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert left(tmp_path) >= {"results.json", "images"}
+    evaluated = command("eval", "run=run")
+    assert evaluated.code == 0, evaluated.err
+    codes = load_run(tmp_path / "run").encode(change(grey))
+    assert codes.shape == (10, 20)
+    if kind == "floats in [0, 1]":
+        assert torch.equal(codes, load_run(tmp_path / "run").encode(grey))
+    else:
+        with pytest.raises(ValueError, match=r"^(vectors|images) must be "):
+            load_run(tmp_path / "run").encode(change(grey) * np.nan)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

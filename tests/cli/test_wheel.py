@@ -70,9 +70,10 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     assert all(name.startswith("discrete_latents/") for name in ours)
     package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
     expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.y*ml")}
-    for kind in ("*.py", "*.yaml", "*.jinja"):
+    for kind in ("*.py", "*.yaml", "*.jinja", "*.npz"):
         expected |= {f"discrete_latents/{path.relative_to(package)}" for path in package.rglob(kind)}
     assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
+    assert "discrete_latents/data/handwritten_digits.npz" in expected
     assert set(ours) == expected
 
 

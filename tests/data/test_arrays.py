@@ -50,8 +50,8 @@ def test_the_files_stay_as_they_are(folder):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("val_images.npy", np.zeros((10, 5, 4)), "must be uint8"),
-        ("val_images.npy", np.zeros((10, 5), dtype=np.uint8), "must be uint8"),
+        ("val_images.npy", np.zeros((10, 5, 4), dtype=complex), "must be numbers"),
+        ("val_images.npy", np.zeros(10, dtype=np.uint8), "must be images"),
         ("test_labels.npy", np.zeros(9, dtype=np.int64), "must be 10 whole numbers"),
         ("test_labels.npy", np.zeros(10), "must be 10 whole numbers"),
         ("train_images.npy", b"not an array", "can be mapped"),

@@ -109,3 +109,12 @@ def test_pixels_are_the_same_whatever_the_precision_of_training(read, dtype):
         torch.set_default_dtype(torch.float32)
     assert pixels.dtype == expected.dtype
     assert torch.equal(pixels, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_floats_are_binarised_as_the_same_bytes_are(mode, dtype):
+    floats = (GREY.double() / 255).to(dtype)
+    assert torch.equal(to_float(prepare(floats, mode, 1)), to_float(prepare(GREY, mode, 1)))
+    one, again = (draw(pixels, torch.Generator().manual_seed(5)) for pixels in (GREY, floats))
+    assert torch.equal(one, again)

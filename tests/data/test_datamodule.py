@@ -5,7 +5,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from discrete_latents.data import ImageData, Images, Splits, digits, torchvision_images
+from discrete_latents.data import Augmentation, ImageData, Images, Splits, digit_counts, digits, torchvision_images
 from discrete_latents.data.binarization import MODES
 from tests.helpers.fitting import quiet_trainer
 
@@ -195,3 +195,59 @@ def test_a_batch_size_that_cannot_be_is_named(setting, value, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=f"^{setting} must be a whole number of at least 1, got {value!r}$"):
         ImageData("digits", digits, **{setting: value})
+
+
+def test_no_binarisation_of_grey_values_is_grey():
+    data = make_data(None)
+    assert data.description == {"name": "greys", "binarization": "grey"}
+    assert torch.equal(images(data.val_dataloader()), images(make_data("grey").val_dataloader()))
+
+
+def test_counts_are_read_as_whole_numbers_and_are_not_binarised():
+    data = ImageData("counts", digit_counts, None)
+    data.setup()
+    assert data.description == {"name": "counts", "binarization": "none"}
+    assert data.values == ("whole", 0, 16)
+    assert data.image_shape == (64,)
+    assert images(data.val_dataloader()).dtype == torch.int64
+    assert torch.equal(images(data.val_dataloader()), digit_counts().val.x)
+
+
+@pytest.mark.parametrize("mode", ["grey", "fixed", "dynamic"])
+def test_float_images_are_augmented_as_bytes_are(mode):
+    """Up to the rounding of bytes: a shift alone moves the same pixels."""
+    words = {"labelled": 10, "labelled_batch_size": 4, "batch_size": 5, "augmentation": Augmentation(shift=2)}
+
+    def floats() -> Splits:
+        return Splits(*(Images(x / 255, labels) for x, labels in greys()))
+
+    read = []
+    for source in (greys, floats):
+        data = ImageData("greys", source, mode, **words)
+        data.setup()
+        torch.manual_seed(1)
+        read.append(images(data.train_dataloader()))
+    assert torch.equal(*read)
+
+
+def test_turned_floats_are_not_rounded():
+    x = torch.rand(5, 1, 8, 8)
+    turned = Augmentation(degrees=20.0)(x)
+    assert turned.dtype == torch.float32
+    assert ((turned > 0) & (turned < 1)).float().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "x", "said"),
+    [
+        (Augmentation(shift=1), torch.rand(30, 12), "augmentation must be null for vectors, got one for 12 features"),
+        (Augmentation(degrees=9.0), torch.arange(30 * 36).view(30, 1, 6, 6), "degrees and zoom must be 0 for "),
+        (Augmentation(zoom=0.1), torch.arange(30 * 36).view(30, 1, 6, 6), "degrees and zoom must be 0 for "),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(augmentation, x, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    labels = torch.arange(30) % 3
+    data = ImageData("x", lambda: Splits(*[Images(x, labels)] * 3), None, labelled=6, augmentation=augmentation)
+    with pytest.raises(ValueError, match=f"^{said}"):
+        data.setup()

@@ -72,24 +72,19 @@ FAULTS = {
     "all black": (of_images(np.zeros_like), "must hold more than one grey value, got 0 in every pixel"),
     "all white": (of_images(lambda x: x | 255), "must hold more than one grey value, got 255 in every pixel"),
     "all grey": (of_images(lambda x: np.full_like(x, 7)), "got 7 in every pixel"),
-    # Type.
-    "floats in [0, 1]": (
-        of_images(lambda x: x / 255),
-        "must be uint8",
-        "got float64",
-        "multiply images in [0, 1] by 255",
-    ),
-    "floats of 32 bits": (of_images(lambda x: (x / 255).astype("f4")), "must be uint8", "got float32"),
-    "floats of 16 bits": (of_images(lambda x: (x / 255).astype("f2")), "must be uint8", "got float16"),
-    "floats from 0 to 255": (of_images(lambda x: x.astype("f4")), "must be uint8", "got float32"),
-    "standardised floats": (of_images(lambda x: (x / 255 - 0.5) * 2), "must be uint8", "got float64"),
-    "NaN": (of_images(lambda x: np.full(x.shape, np.nan)), "must be uint8", "got float64"),
-    "int64": (of_images(lambda x: x.astype(np.int64)), "must be uint8", "got int64", "convert values from 0 to 255"),
-    "int32": (of_images(lambda x: x.astype(np.int32)), "must be uint8", "got int32"),
-    "int8": (of_images(lambda x: x.astype(np.int8)), "must be uint8", "got int8"),
-    "16 bits": (of_images(lambda x: x.astype(np.uint16) * 257), "must be uint8", "got uint16"),
-    "bool": (of_images(lambda x: x > 127), "must be uint8", "got bool", "multiply them by 255"),
-    "complex": (of_images(lambda x: x.astype(complex)), "must be uint8", "got complex128"),
+    # Type. What each kind of data is taken for is in test_kinds.py.
+    "floats from 0 to 255": (of_images(lambda x: x.astype("f4")), "must be grey values", "[0, 1]", "got float32 from"),
+    "NaN": (of_images(lambda x: np.full(x.shape, np.nan)), "must be finite numbers, got NaN (", "are not finite)"),
+    "one NaN": (of_images(lambda x: np.where(np.arange(6) == 2, np.nan, x / 255)), "must be finite numbers, got NaN ("),
+    "infinite": (of_images(lambda x: np.where(x > 250, np.inf, x / 255)), "must be finite numbers, got infinite ("),
+    "beyond float32": (of_images(lambda x: x * 1e300), "must be finite numbers, got infinite ("),
+    "complex": (of_images(lambda x: x.astype(complex)), "must be ", "complex128"),
+    # Another type than the other splits'.
+    "standardised floats": (of_images(lambda x: (x / 255 - 0.5) * 2), "must be ", "got "),
+    "int64": (of_images(lambda x: x.astype(np.int64)), "must be ", "got "),
+    "int32": (of_images(lambda x: x.astype(np.int32)), "must be ", "got "),
+    "int8": (of_images(lambda x: x.astype(np.int8)), "must be ", "got int8 from -"),
+    "16 bits": (of_images(lambda x: x.astype(np.uint16) * 257), "must be ", "got "),
     # Shape.
     "RGB last": (of_images(lambda x: np.stack([x] * 3, -1)), "channels first", "8, 6, 3), which has them last"),
     "one channel last": (of_images(lambda x: x[..., None]), "channels first", "8, 6, 1), which has them last"),
@@ -97,9 +92,10 @@ FAULTS = {
     "other channels": (of_images(lambda x: np.stack([x] * 3, 1)), "must be (", ", got ("),
     "other height": (of_images(lambda x: x[:, 1:]), "must be (", ", got ("),
     "transposed": (of_images(lambda x: x.transpose(0, 2, 1)), "must be (", ", got ("),
-    "flat": (of_images(lambda x: x.reshape(len(x), -1)), "(n, H, W) or (n, C, H, W)", "48)"),
+    "flat": (of_images(lambda x: x.reshape(len(x), -1)), "must be (", ", got ("),
     "five dimensions": (of_images(lambda x: x[:, None, None]), "(n, H, W) or (n, C, H, W)", "1, 1, 8, 6)"),
-    "one image without its dimension": (of_images(lambda x: x[0]), "(n, H, W) or (n, C, H, W)", "(8, 6)"),
+    "one image without its dimension": (of_images(lambda x: x[0]), "must be 8 whole numbers"),
+    "one column": (of_images(lambda x: x[:, 0, 0]), "(n, H, W) or (n, C, H, W), or vectors (n, D), got ("),
     "empty": (lambda x, y: (x[:0], y[:0]), "must be at least one image, got none: (0, 8, 6)"),
     "no pixels": (of_images(lambda x: x[:, :, :0]), "must have at least one pixel each", "8, 0)"),
     "no channels": (of_images(lambda x: x[:, None][:, :0]), "must have at least one pixel each", "0, 8, 6)"),
@@ -125,7 +121,8 @@ def test_a_fault_in_any_split_is_one_line_that_names_the_split_and_what_was_foun
     good[split] = change(*good[split])
     message = refusal(from_source(good) if route == "source" else from_files(good, tmp_path))
     # The train images are what the others are held against.
-    other = fault in ("other channels", "other height", "transposed") and split == "train"
+    shapes, types = ("other channels", "other height", "transposed", "flat"), ("standardised floats", "int64", "int32")
+    other = fault in (*shapes, *types, "16 bits") and split == "train"
     assert message.startswith("val" if other else split)
     for words in said:
         assert words in message
@@ -209,15 +206,15 @@ RETURNED = {
     "Images": (tensors, "source must return Splits(train, val, test), got a Images"),
     "Splits of arrays": (
         lambda: Splits(*[np.zeros(3)] * 3),  # type: ignore[list-item]
-        "source must return Images(grey, labels) for the train split, got a ndarray",
+        "source must return Images(x, labels) for the train split, got a ndarray",
     ),
     "Splits of pairs": (
         lambda: Splits(tensors(), tuple(tensors()), tensors()),  # type: ignore[arg-type]
-        "source must return Images(grey, labels) for the val split, got a tuple",
+        "source must return Images(x, labels) for the val split, got a tuple",
     ),
     "a split of None": (
         lambda: Splits(tensors(), tensors(), None),  # type: ignore[arg-type]
-        "source must return Images(grey, labels) for the test split, got None",
+        "source must return Images(x, labels) for the test split, got None",
     ),
     "images as arrays": (
         lambda: Splits(Images(tensors().grey.numpy()), tensors(), tensors()),  # type: ignore[arg-type]
@@ -242,10 +239,6 @@ RETURNED = {
     "images on another device": (
         lambda: Splits(Images(tensors().grey.to("meta")), tensors(), tensors()),
         "train images must be a dense tensor on the CPU, got strided on meta",
-    ),
-    "bfloat16": (
-        lambda: Splits(Images((tensors().grey / 255).bfloat16()), tensors(), tensors()),
-        "train images must be uint8 grey values, (n, H, W) or (n, C, H, W), got bfloat16 (9, 1, 6, 6); multiply",
     ),
 }
 

@@ -2,13 +2,14 @@
 
 import re
 import struct
+from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from discrete_latents.data import digits, torchvision_images
+from discrete_latents.data import digit_counts, digits, torchvision_images
 
 
 @pytest.fixture
@@ -56,6 +57,23 @@ def test_the_splits_of_the_digits_are_disjoint_and_complete():
     splits = digits()
     got = torch.cat([torch.cat([part.grey.flatten(1).long(), part.labels.unsqueeze(1)], 1) for part in splits])
     assert sorted(got.tolist()) == sorted(expected.tolist())
+
+
+def test_the_digits_of_the_package_are_those_of_scikit_learn_in_one_order():
+    """Figures of `data=digits` are on these very images, in this order."""
+    data = load_digits()
+    order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
+    grey, counts = digits(), digit_counts()
+    expected = torch.from_numpy(data.images)[order].unsqueeze(1)
+    assert torch.equal(torch.cat([part.x for part in grey]), (expected * (255 / 16)).round().to(torch.uint8))
+    assert torch.equal(torch.cat([part.x for part in counts]), expected.flatten(1).long())
+    for splits in (grey, counts):
+        assert torch.equal(torch.cat([part.labels for part in splits]), torch.from_numpy(data.target)[order])
+
+
+def test_no_module_of_the_package_needs_scikit_learn_or_scipy():
+    sources = (Path(__file__).parents[2] / "src").rglob("*.py")
+    assert not [path for path in sources if re.search(r"^\s*(from|import) (sklearn|scipy)", path.read_text(), re.M)]
 
 
 def test_the_digits_are_the_same_every_time_and_draw_no_noise():

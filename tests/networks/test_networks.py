@@ -171,3 +171,26 @@ def test_gains_multiply_the_initial_weights_alone(network, part):
 def test_gains_that_are_not_positive_are_named(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be a number greater than 0, got"):
         MLP([5], **{name: value})
+
+
+@pytest.mark.parametrize("make", [LinearNetwork, partial(MLP, [16, 12])], ids=["linear", "mlp"])
+@SAMPLES
+def test_vectors_are_mapped_too(make, samples):
+    assert make().encoder((24,), 7)(torch.randn(*samples, 5, 24)).shape == (*samples, 5, 7)
+    assert make().decoder(7, (24,))(torch.randn(*samples, 5, 7)).shape == (*samples, 5, 24)
+
+
+@KINDS
+@SAMPLES
+def test_a_decoder_has_several_outputs_for_a_pixel_in_a_last_dimension(make, samples):
+    decoder = make().decoder(7, (3, 8, 12, 5))
+    assert decoder(torch.randn(*samples, 5, 7)).shape == (*samples, 5, 3, 8, 12, 5)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_cnn_refuses_vectors(part):
+    words = ((24,), 7) if part == "encoder" else (7, (24,))
+    with pytest.raises(
+        ValueError, match=r"^network must be linear or mlp for inputs that are no whole images, got CNN$"
+    ):
+        getattr(CNN([4]), part)(*words)

@@ -1,4 +1,4 @@
-"""A model's pictures, as PNG files and in loggers that show images."""
+"""A model's pictures, of images or of vectors, as PNG files and in loggers that show images."""
 
 from functools import partial
 from pathlib import Path
@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
@@ -36,14 +37,15 @@ class Pictures(pl.Callback):
         """Draws once before training, and keeps nothing: what cannot be drawn is said now."""
         if trainer.is_global_zero and not isinstance(trainer.strategy, FSDPStrategy):
             for rows in self.draw(trainer, pl_module, "val").values():
-                arrange(rows)
+                render(rows)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, model: LatentModel, split: str) -> dict[str, Tensor]:
         data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
         batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
+        low, high = (0.0, 1.0) if model.kind not in ("real", "whole") else batch[0].float().aminmax()
         with model.evaluation_noise():
-            return {name: rows.float().cpu() for name, rows in model.pictures(batch).items()}
+            return {name: ((rows.float() - low) / (high - low)).cpu() for name, rows in model.pictures(batch).items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
@@ -60,13 +62,29 @@ class Pictures(pl.Callback):
         pictures = self.draw(trainer, model, split)
         figures = model.figures()
         written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
-        for name, figure in figures.items():
-            save = partial(figure.savefig, format="png", dpi=120, bbox_inches="tight")
-            atomic_write(written[name], save)
-        for name, rows in pictures.items():
-            save = partial(save_image, arrange(rows), format="png")
+        for name, picture in (figures | {name: render(rows) for name, rows in pictures.items()}).items():
+            if isinstance(picture, Figure):
+                save = partial(picture.savefig, format="png", dpi=120, bbox_inches="tight")
+            else:
+                save = partial(save_image, picture, format="png")
             atomic_write(written[name], save)
         log_pictures(trainer.loggers, written, trainer.global_step)
+
+
+def render(rows: Tensor) -> Tensor | Figure:
+    """A picture of rows of images, or a figure of rows of vectors, with values in [0, 1]."""
+    return arrange(rows) if rows.dim() == 5 else heat_maps(rows)
+
+
+def heat_maps(rows: Tensor) -> Figure:
+    """A panel for each row of vectors, (rows, columns, D): a line for each vector, dark where values are high."""
+    figure = Figure(figsize=(8, 0.3 + 0.12 * len(rows) * (rows.shape[1] + 2)))
+    panels = figure.subplots(len(rows), squeeze=False, sharex=True).flatten()
+    for panel, vectors in zip(panels, rows.clamp(0, 1).numpy(), strict=True):
+        panel.imshow(vectors, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        panel.set_yticks([])
+    panels[-1].set_xlabel("feature")
+    return figure
 
 
 def arrange(rows: Tensor) -> Tensor:

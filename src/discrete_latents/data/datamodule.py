@@ -1,9 +1,9 @@
-"""The LightningDataModule for images in memory, from any source."""
+"""The LightningDataModule for images or vectors in memory, from any source."""
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable
-from functools import partial
 
 import lightning.pytorch as pl
 import torch
@@ -13,20 +13,23 @@ from torch import Tensor
 from discrete_latents.checks import truth, whole
 from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
-from discrete_latents.data.image_checks import check_splits, dtype_name, kind_of_value, value_range
+from discrete_latents.data.image_checks import check_splits, dtype_name, kind_of_value
 from discrete_latents.data.image_warnings import split_warnings
+from discrete_latents.data.kinds import DECLARED, Values, check_values, reader, value_range
 from discrete_latents.data.splits import Splits
+from discrete_latents.likelihoods import KINDS
 
 log = logging.getLogger(__name__)
 
 
 class ImageData(pl.LightningDataModule):
-    """Binarised images of a source, in memory on the model's device.
+    """Images or vectors of a source, in memory on the model's device.
 
     Args:
         name: the data's name in results.json.
-        source: called without arguments, returns `Splits` of uint8 images and their labels, if any.
-        binarization: fixed, dynamic, threshold or grey. With dynamic, validation and test images are fixed.
+        source: called without arguments, returns `Splits` of images or vectors and their labels, if any.
+        binarization: of grey values: fixed, dynamic, threshold or grey. With dynamic, validation and test images are
+            fixed. None: no binarisation, as for data of another kind.
         batch_size: training images per batch. The last, or only, batch of a split may be smaller.
         eval_batch_size: validation and test images per batch.
         seed: of the order of the training images.
@@ -36,21 +39,22 @@ class ImageData(pl.LightningDataModule):
         labelled_batch_size: labelled images in a semi-supervised batch, before its `batch_size` unlabelled ones. They
             repeat if there are fewer.
         label_seed: determines which images keep their label.
-        augmentation: applied to the labelled training images at every read; maps uint8 images to uint8 images of the
-            same shape, before binarisation.
+        augmentation: applied to the labelled training images at every read; maps images to images of the same type
+            and shape, before binarisation.
+        kind: what the values are: grey, real or whole (`kinds.DECLARED`). None: derived from their type and range.
 
     A split without labels gets labels of -1. `classes` holds the largest label plus one for each split, or 0 without
-    labels.
+    labels. `values` holds what a model reads.
 
-    Raises ValueError for invalid settings. `setup` raises it for invalid splits (`check_splits`) and for a `labelled`
-    that the classes cannot share evenly, and logs `split_warnings`.
+    Raises ValueError for invalid settings. `setup` raises it for invalid splits (`check_splits`, `check_values`) and
+    for a `labelled` that the classes cannot share evenly, and logs `split_warnings`.
     """
 
     def __init__(
         self,
         name: str,
         source: Callable[[], Splits],
-        binarization: str = "fixed",
+        binarization: str | None = "fixed",
         batch_size: int = 100,
         eval_batch_size: int = 500,
         seed: int = 0,
@@ -59,10 +63,13 @@ class ImageData(pl.LightningDataModule):
         labelled_batch_size: int = 100,
         label_seed: int = 0,
         augmentation: Callable[[Tensor], Tensor] | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__()
-        if binarization not in MODES:
+        if binarization not in (*MODES, None):
             raise ValueError(f"binarization must be one of {', '.join(MODES)}, got {binarization!r}")
+        if kind not in (*DECLARED, None):
+            raise ValueError(f"kind must be one of {', '.join(DECLARED)} or null, got {kind!r}")
         if not callable(source):
             raise ValueError(
                 f"source is {kind_of_value(source)}, not a function that returns Splits; with `_target_`, set "
@@ -85,7 +92,10 @@ class ImageData(pl.LightningDataModule):
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.label_seed = whole("label_seed", label_seed, least=0)
         self.augmentation = augmentation
+        self.kind = kind
         self.test_split = "test"  # the split used for testing; eval.py can set "val"
+        self.values = Values("grey", 0, 1)
+        self.read: Callable[[Tensor], Tensor] = to_float
         self.pixels: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
         self.classes: dict[str, int] = {}
@@ -94,24 +104,42 @@ class ImageData(pl.LightningDataModule):
         if self.pixels:
             return
         splits = check_splits(self.source())
+        self.values = check_values(splits, self.kind)
+        self.binarization = self.applied_binarization()
+        self.read = reader(self.values.kind)
         pixels: dict[str, Tensor] = {}
         for part, (split, images) in enumerate(splits._asdict().items()):
             mode = "fixed" if self.binarization == "dynamic" and split != "train" else self.binarization
-            pixels[split] = prepare(images.grey, mode, part)
-            lowest, highest = value_range(pixels[split])
-            if lowest == highest:
-                raise ValueError(f"binarization = {mode} makes every pixel of the {split} images {highest} of 255")
+            pixels[split] = prepare(images.x, mode, part) if mode else images.x
+            if mode in ("fixed", "threshold"):
+                lowest, highest = value_range(pixels[split])
+                if lowest == highest:
+                    raise ValueError(f"binarization = {mode} makes every pixel of the {split} images {highest} of 255")
             absent = images.labels is None
-            self.labels[split] = torch.full((len(images.grey),), -1) if absent else images.labels
+            self.labels[split] = torch.full((len(images.x),), -1) if absent else images.labels
             self.classes[split] = 0 if absent else int(images.labels.max()) + 1
         if self.labelled is not None:
             self.labels["train"] = self.kept_labels(self.labels["train"], self.labelled)
         if self.augmentation is not None:
             with torch.random.fork_rng([]):
                 self.augmented(pixels["train"][:2].clone())
-        for warning in split_warnings(splits):
+        for warning in split_warnings(splits, self.values.grey):
             rank_zero_only(log.warning)("data.name = %s: %s", self.name, warning)
+        if self.binarization not in ("grey", None):
+            self.values = Values("binary", 0, 1)
         self.pixels = pixels
+
+    def applied_binarization(self) -> str | None:
+        """The mode for values of this kind. Raises ValueError for one that is not defined for them."""
+        if self.values.grey:
+            return self.binarization or "grey"
+        if self.binarization not in ("grey", None):
+            kind, lowest, highest = self.values
+            raise ValueError(
+                f"binarization must be null for data that are not grey values, got {self.binarization}: x is "
+                f"{KINDS[kind]} ({lowest:g} to {highest:g})"
+            )
+        return None
 
     def kept_labels(self, labels: Tensor, count: int) -> Tensor:
         """The training labels with all but `count` set to -1."""
@@ -130,23 +158,34 @@ class ImageData(pl.LightningDataModule):
     @property
     def description(self) -> dict[str, str]:
         """Name and binarisation, as recorded in results.json."""
-        return {"name": str(self.name), "binarization": self.binarization}
+        return {"name": str(self.name), "binarization": self.binarization or "none"}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of an image."""
+        """(C, H, W) of an image, or (D,) of a vector."""
         return tuple(self.pixels["train"].shape[1:])
 
     @property
     def mean_image(self) -> Tensor:
-        """The mean training image, (C, H, W), in (0, 1).
+        """The mean of x in training."""
+        return self.mean(lambda x: x)
 
-        The mean includes one extra black and one white image, so that no pixel's base rate is 0 or 1 (Laplace's rule).
+    def mean(self, statistics: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean of statistics(x) over the training data.
+
+        It includes one extra black and one white image for grey values, so that no pixel's base rate is 0 or 1
+        (Laplace's rule), and one extra observation, of the same mean everywhere, for whole numbers.
         """
         pixels = self.pixels["train"]
-        # In parts: summing bytes makes a copy of eight times their size.
-        total = sum(part.sum(0, dtype=torch.int64) for part in pixels.split(1000)).float() / 255  # type: ignore[union-attr]
-        return (total + 1) / (len(pixels) + 2)
+        # In parts, to save memory for floats, or for one-hot classes.
+        rows = max(1, 2**17 // pixels[0].numel())
+        parts = (statistics(self.read(part)).sum(0, dtype=torch.float64) for part in pixels.split(rows))
+        total = functools.reduce(torch.add, parts)
+        if self.values.grey:
+            return ((total + 1) / (len(pixels) + 2)).float()
+        if self.values.kind == "whole":
+            return ((total + total.mean() / len(pixels)) / (len(pixels) + 1)).float()
+        return (total / len(pixels)).float()
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
         """This process's batches of a split, on the trainer's device.
@@ -159,19 +198,20 @@ class ImageData(pl.LightningDataModule):
             (trainer.strategy.root_device, trainer.global_rank, trainer.world_size) if trainer else ("cpu", 0, 1)
         )
         pixels, labels = self.pixels[split], self.labels[split]
-        read = draw if shuffled and self.binarization == "dynamic" else to_float
+        read = draw if shuffled and self.binarization == "dynamic" else self.read
         order = EpochOrder(len(pixels), self.seed if shuffled else None, rank, world, self.reshuffled)
         if shuffled and self.labelled is not None:
             known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
             order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world, self.reshuffled)
             if self.augmentation is not None:
-                read = partial(self.read_augmented, to_float if self.binarization == "grey" else draw)
+                drawn = self.binarization not in ("grey", None)
+                read = functools.partial(self.read_augmented, draw if drawn else self.read)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
         """The first images of a split and their labels on the trainer's device, equal in all processes."""
         device = self.trainer.strategy.root_device if self.trainer else "cpu"
-        return to_float(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
+        return self.read(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """A batch with its labelled images augmented."""
@@ -179,12 +219,13 @@ class ImageData(pl.LightningDataModule):
         return read(torch.cat([self.augmented(pixels[:count]), pixels[count:]]))
 
     def augmented(self, pixels: Tensor) -> Tensor:
-        """Augmented images. Raises ValueError unless they are uint8 and keep their shape."""
+        """Augmented images. Raises ValueError unless they keep their type and shape."""
         assert self.augmentation is not None
         made = self.augmentation(pixels)
-        if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != pixels.shape:
+        if not isinstance(made, Tensor) or made.dtype != pixels.dtype or made.shape != pixels.shape:
             found = f"{dtype_name(made.dtype)} {tuple(made.shape)}" if isinstance(made, Tensor) else kind_of_value(made)
-            raise ValueError(f"augmentation must return uint8 images {tuple(pixels.shape)} as it is given, got {found}")
+            given = f"{dtype_name(pixels.dtype)} images {tuple(pixels.shape)}"
+            raise ValueError(f"augmentation must return {given} as it is given, got {found}")
         return made
 
     def train_dataloader(self) -> Batches:

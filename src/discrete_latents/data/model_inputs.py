@@ -1,38 +1,53 @@
-"""Images and codes that a caller gives a trained model."""
+"""Images, vectors and codes that a caller gives a trained model."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, Real
 from torch import Tensor
 
-from discrete_latents.data.image_checks import dtype_name, kind_of_value
+from discrete_latents.data.image_checks import NUMBERS, dtype_name, kind_of_value
+from discrete_latents.data.kinds import measure, reader
 
 
-def read_images(images: Any, shape: tuple[int, ...]) -> Float[Tensor, "n C H W"]:
-    """Images as float32 in [0, 1].
+def read_x(x: Any, shape: tuple[int, ...], kind: str) -> Real[Tensor, "n ..."]:
+    """x as a model reads it: float32, or int64 where it was trained on whole numbers.
 
-    images: a tensor or a NumPy array, uint8 from 0 to 255, bool, or floats in [0, 1]; (n, C, H, W), or (n, H, W) where
-    C is 1. shape: the model's (C, H, W). Raises ValueError for another type, range or shape, and for NaN.
+    x: a tensor or a NumPy array, (n, *shape), or (n, H, W) where C is 1. Grey values are uint8 from 0 to 255, bool, or
+    floats in [0, 1]. shape: (C, H, W) or (D,). kind: of the values that the model was trained on. Raises ValueError
+    for another type, range or shape, and for NaN.
     """
-    images = read_tensor(images, "images")
-    found = f"{dtype_name(images.dtype)} {tuple(images.shape)}"
-    if images.dim() == 3 and shape[0] == 1:
-        images = images.unsqueeze(1)
-    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
-        raise ValueError(f"images must be (n, {', '.join(map(str, shape))}), as the model was trained on, got {found}")
+    name = "images" if len(shape) == 3 else "vectors"
+    x = read_tensor(x, name)
+    found = f"{dtype_name(x.dtype)} {tuple(x.shape)}"
+    if x.dim() == 3 and len(shape) == 3 and shape[0] == 1:
+        x = x.unsqueeze(1)
+    if x.dim() != 1 + len(shape) or tuple(x.shape[1:]) != shape:
+        raise ValueError(f"{name} must be (n, {', '.join(map(str, shape))}), as the model was trained on, got {found}")
+    if kind not in ("real", "whole"):
+        return read_grey(x, name, found)
+    if dtype_name(x.dtype) not in NUMBERS:
+        raise ValueError(f"{name} must be numbers, got {found}")
+    span = measure(x, name) if x.numel() else None
+    if kind == "whole" and span and not (span.whole and span.lowest >= 0):
+        raise ValueError(f"{name} must be whole numbers from 0, got {found} from {span.lowest:g} to {span.highest:g}")
+    return reader(kind)(x)
+
+
+def read_grey(images: Tensor, name: str, found: str) -> Real[Tensor, "n ..."]:
+    """Grey values as float32 in [0, 1]."""
     if images.dtype == torch.uint8:
         if images.numel() and images.max() == 1:
-            raise ValueError("images must be uint8 from 0 to 255, got only 0 and 1; binary images are given as bool")
+            raise ValueError(f"{name} must be uint8 from 0 to 255, got only 0 and 1; binary images are given as bool")
         return images / 255
     if images.dtype != torch.bool and not images.is_floating_point():
-        raise ValueError(f"images must be uint8 from 0 to 255, or floats in [0, 1], got {found}")
+        raise ValueError(f"{name} must be uint8 from 0 to 255, or floats in [0, 1], got {found}")
     images = images.float()
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
         lowest, highest = (f"{value:g}" for value in (images.min().item(), images.max().item()))
         found += " with NaN" if images.isnan().any() else f" from {lowest} to {highest}"
-        raise ValueError(f"images must be uint8 from 0 to 255, or floats in [0, 1], got {found}")
+        raise ValueError(f"{name} must be uint8 from 0 to 255, or floats in [0, 1], got {found}")
     return images
 
 

@@ -1,49 +1,59 @@
-"""Where images come from. A source is called without arguments and returns `Splits` of uint8 grey images."""
+"""Where data come from. A source is called without arguments and returns `Splits` of images or vectors."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
-from discrete_latents.data.image_checks import check_image_layout, check_label_layout
+from discrete_latents.data.image_checks import check_label_layout, check_layout
 from discrete_latents.data.mnist_files import FAMILY, check_file, read_mnist_files
 from discrete_latents.data.splits import Images, Splits
 
+DIGITS = Path(__file__).with_name("handwritten_digits.npz")
+"""The test set of the UCI data set "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998,
+doi.org/10.24432/C50P49, CC BY 4.0) with the values and in the order of scikit-learn's `load_digits`: `counts`, uint8,
+(1797, 64), and `labels`, uint8, (1797,)."""
+
 
 def digits() -> Splits:
-    """scikit-learn's 1,797 handwritten 8×8 digits (UCI), part of that package: 1,297 / 250 / 250.
+    """1,797 handwritten 8×8 digits (UCI), part of this package: 1,297 / 250 / 250. Their levels 0 to 16 become grey."""
+    return Splits(
+        *(Images((x.view(-1, 1, 8, 8) * (255 / 16)).round().to(torch.uint8), labels) for x, labels in digit_counts())
+    )
+
+
+def digit_counts() -> Splits:
+    """The same digits as vectors of 64 counts, int64: how many pixels of each 4×4 block of a 32×32 bitmap are on.
 
     The order is shuffled once, by a fixed seed, since the file is grouped by writer.
     """
-    data: Any = load_digits()
-    grey = torch.from_numpy(data.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
-    labels = torch.from_numpy(data.target)
-    order = torch.randperm(len(grey), generator=torch.Generator().manual_seed(0))
-    train, val, test = order.split([len(grey) - 500, 250, 250])
-    return Splits(*(Images(grey[part], labels[part]) for part in (train, val, test)))
+    with np.load(DIGITS, allow_pickle=False) as file:
+        counts, labels = (torch.from_numpy(file[name]).long() for name in ("counts", "labels"))
+    order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))
+    train, val, test = order.split([len(counts) - 500, 250, 250])
+    return Splits(*(Images(counts[part], labels[part]) for part in (train, val, test)))
 
 
 def arrays(folder: str) -> Splits:
-    """Images of your own from NumPy files, which may be larger than memory: train_images.npy, uint8, (n, H, W) or
-    (n, C, H, W), train_labels.npy, whole numbers from 0, (n,), and the same of val and test.
+    """Data of your own from NumPy files, which may be larger than memory: train_images.npy, (n, H, W) or (n, C, H, W),
+    or vectors (n, D), train_labels.npy, whole numbers from 0, (n,), and the same of val and test.
 
-    A labels file may be absent where the model uses no labels. Images are mapped into memory: grey and dynamically
-    binarised ones are read from the disk batch by batch. Raises FileNotFoundError for a missing file, ValueError for
-    one that holds no array, or one of another type or shape.
+    A labels file may be absent where the model uses no labels. Images are mapped into memory: those that are not
+    binarised, or dynamically, are read from the disk batch by batch. Raises FileNotFoundError for a missing file,
+    ValueError for one that holds no array, or one of another type or shape.
     """
     splits = []
     for split in Splits._fields:
         images, labels = (Path(folder).expanduser() / f"{split}_{part}.npy" for part in ("images", "labels"))
         mapped = map_array(images)
-        check_image_layout(mapped.dtype, mapped.shape, images.name)
-        grey, classes = torch.from_numpy(mapped), None
+        check_layout(mapped.dtype, mapped.shape, images.name)
+        # Another byte order is read at once: torch has only that of the machine.
+        x, classes = torch.from_numpy(mapped.astype(mapped.dtype.newbyteorder("="), copy=False)), None
         if labels.exists():
             array = map_array(labels)
-            check_label_layout(array.dtype, array.shape, labels.name, len(grey))
+            check_label_layout(array.dtype, array.shape, labels.name, len(x))
             classes = torch.from_numpy(array.astype(np.int64))
-        splits.append(Images(grey if grey.dim() == 4 else grey.unsqueeze(1), classes))
+        splits.append(Images(x.unsqueeze(1) if x.dim() == 3 else x, classes))
     return Splits(*splits)
 
 

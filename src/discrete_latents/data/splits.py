@@ -1,24 +1,30 @@
-"""What a source of images returns: three splits of images, with class labels or without."""
+"""What a source returns: three splits of images or vectors, with class labels or without."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Int, UInt8
 from torch import Tensor
 
 
-class Images(NamedTuple):
+class Images(NamedTuple("Images", [("x", Tensor), ("labels", Tensor | None)])):
     """One split.
 
-    grey: grey values from 0 to 255, uint8, (n, C, H, W), or (n, H, W) for one channel. labels: the class of each image
-    as a whole number from 0, (n,), or None where the classes are not known.
+    x: images, (n, C, H, W), or (n, H, W) for one channel, or vectors, (n, D). Grey values are uint8, bool, or floats in
+    [0, 1]; other floats are real numbers; other whole numbers are counts or classes from 0. `grey` is its former name.
+    labels: the class of each image as a whole number from 0, (n,), or None where the classes are not known.
     """
 
-    grey: UInt8[Tensor, "n C H W"] | UInt8[Tensor, "n H W"]
-    labels: Int[Tensor, " n"] | None = None
+    __slots__ = ()
+
+    def __new__(cls, x: Any = None, labels: Any = None, *, grey: Any = None) -> "Images":
+        return super().__new__(cls, grey if x is None else x, labels)
+
+    @property
+    def grey(self) -> Tensor:
+        return self.x
 
 
 class Splits(NamedTuple):
-    """Training, validation and test images."""
+    """Training, validation and test data."""
 
     train: Images
     val: Images

@@ -19,6 +19,8 @@ class Bernoulli(Likelihood):
     For grey pixels this is the usual cross-entropy, not a density.
     """
 
+    takes = ("grey",)
+
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         transformed = any(torch.func.debug_unwrap(given, recurse=False) is not given for given in (x, output))
         if output.device.type != "cpu" or torch.compiler.is_compiling() or transformed:

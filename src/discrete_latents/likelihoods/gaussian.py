@@ -1,4 +1,4 @@
-"""Gaussian pixels."""
+"""Gaussian pixels or features."""
 
 import math
 
@@ -15,6 +15,8 @@ class Gaussian(Likelihood):
     scale: the initial standard deviation. learned: whether it is trained. Raises ValueError unless `scale` is positive
     and `learned` is true or false.
     """
+
+    takes = ("grey", "real")
 
     def __init__(self, scale: float = 0.3, learned: bool = True) -> None:
         super().__init__()

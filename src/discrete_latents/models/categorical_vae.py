@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from discrete_latents.latent import Objective, layout
@@ -16,7 +16,7 @@ from discrete_latents.networks import Network
 class CategoricalVAE(LatentModel):
     """x → N latents of K classes → x, with one stochastic layer; K = 2 gives Bernoulli latents.
 
-    image_shape: (C, H, W). network: for encoder and decoder. prior: "uniform", or "learned": trained,
+    image_shape: (C, H, W) or (D,). network: for encoder and decoder. prior: "uniform", or "learned": trained,
     from uniform. The other arguments: `LatentModel`.
     """
 
@@ -35,23 +35,23 @@ class CategoricalVAE(LatentModel):
         if prior not in ("learned", "uniform"):
             raise ValueError(f"prior must be learned or uniform, got {prior!r}")
         width = layout.width(num_latents, num_classes)
-        self.encoder = network.encoder(image_shape, width)
-        self.decoder = network.decoder(width, image_shape)
+        self.encoder = network.encoder(self.input_shape(image_shape), width)
+        self.decoder = network.decoder(width, self.likelihood.output_shape(image_shape))
         self.prior_logits = nn.Parameter(torch.zeros(num_latents, num_classes), requires_grad=prior == "learned")
 
-    def encode(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
+    def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
-        return layout.to_logits(self.encoder(x - self.mean_image), self.num_classes)
+        return layout.to_logits(self.encoder(self.inputs(x)), self.num_classes)
 
-    def decode(self, z: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B C H W"]:
+    def decode(self, z: Float[Tensor, "*S B N K"]) -> Float[Tensor, "..."]:
         """The parameters of the likelihood given z."""
         return self.decoder(layout.to_units(z)) + self.output_bias
 
-    def encode_codes(self, x: Float[Tensor, "B C H W"]) -> Int[Tensor, "B N"]:
+    def encode_codes(self, x: Real[Tensor, "B ..."]) -> Int[Tensor, "B N"]:
         """The most probable class of each latent."""
         return self.encode(x).argmax(-1)
 
-    def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "*S B C H W"]:
+    def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "..."]:
         """E[x | z] for class indices."""
         return self.likelihood.mean(self.decode(layout.one_hot(codes, self.num_classes, self.output_bias.dtype)))
 
@@ -65,7 +65,7 @@ class CategoricalVAE(LatentModel):
 
         return log_likelihood
 
-    def sample(self, count: int) -> Float[Tensor, "count C H W"]:
+    def sample(self, count: int) -> Float[Tensor, "count ..."]:
         """E[x | z] for z sampled from the prior."""
         return self.decode_codes(sample_codes(self.prior_logits, count))
 

@@ -18,7 +18,7 @@ from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
-"""Float images, (B, C, H, W), and their labels, (B,)."""
+"""x, (B, C, H, W) or (B, D), floats or whole numbers, and labels, (B,)."""
 
 EVALUATION_SEED = 0
 
@@ -27,7 +27,7 @@ class LatentModel(pl.LightningModule):
     """A model with discrete latents. Subclasses define `objective` and `pictures`; they do not depend on the estimator.
 
     Args:
-        image_shape: (C, H, W).
+        image_shape: (C, H, W), or (D,) of vectors.
         num_latents: N, over all layers.
         num_classes: K.
         eval_samples: m of the reported nll.
@@ -63,8 +63,9 @@ class LatentModel(pl.LightningModule):
         self.optimization = optimization
         self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
         self.code_usage = CodeUsage(num_latents, num_classes)
+        self.kind = "grey"  # of x: a key of likelihoods.KINDS
         self.register_buffer("mean_image", torch.zeros(*image_shape))
-        self.register_buffer("output_bias", torch.zeros(*image_shape))
+        self.register_buffer("output_bias", torch.zeros(*likelihood.output_shape(image_shape)))
         self.trained_bounds: list[Tensor] = []
         self.own_noise = False
         self.compiled = False
@@ -77,15 +78,26 @@ class LatentModel(pl.LightningModule):
         raise NotImplementedError
 
     def set_base_rate(self, mean: Tensor) -> None:
-        """Centres inputs at the mean training image, (C, H, W), strictly inside (0, 1), and offsets outputs to it.
+        """Centres inputs at the mean of x and offsets outputs to the base rate.
 
-        A decoder that ignores z then predicts the data's pixel-wise base rate (Maddison et al. 2017, appendix F).
+        mean: of the likelihood's statistics in training, where the likelihood has an output for it. A decoder that
+        ignores z then predicts the data's pixel-wise base rate (Maddison et al. 2017, appendix F).
         """
-        self.mean_image.copy_(mean)
+        if mean.shape == self.mean_image.shape:  # else of one-hot classes, which are not centred
+            self.mean_image.copy_(mean)
         self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """x as an encoder reads it."""
+        return self.likelihood.inputs(x, self.mean_image)
+
+    def input_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of what an encoder reads for x of `image_shape`."""
+        empty = torch.zeros(*image_shape)
+        return tuple(self.likelihood.inputs(empty.unsqueeze(0), empty).shape[1:])
+
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures by name: grids of images, (rows, columns, C, H, W), with values in [0, 1]."""
+        """Pictures by name: grids of x, (rows, columns, C, H, W) or (rows, columns, D), in the range of x."""
         raise NotImplementedError
 
     def compile_step(self) -> None:
@@ -144,7 +156,7 @@ class LatentModel(pl.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the random state, and bounds that are not logged yet: the first process's own, and `other_processes`."""
+        """Adds the kind of x, the random state, and bounds not logged yet: the first process's own, and `other_processes`."""
         own: dict[str, Any] = {"noise": torch.get_rng_state()}
         own["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
         if self.device.type == "cuda":
@@ -155,6 +167,7 @@ class LatentModel(pl.LightningModule):
             torch.distributed.all_gather_object(states, own)
         checkpoint |= states[0]
         checkpoint["other_processes"] = states[1:]
+        checkpoint["kind"] = self.kind
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the random state, so that a resumed run draws the same noise as an uninterrupted one.

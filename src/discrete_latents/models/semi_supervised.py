@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,14 +73,15 @@ class SemiSupervised(LatentModel):
         self.bounds_weight = 1.0
         features = 128
         try:
-            classes = (classifier or network).encoder(image_shape, num_classes)
+            input_shape = self.input_shape(image_shape)
+            classes = (classifier or network).encoder(input_shape, num_classes)
         except ValueError as error:
             raise ValueError(f"classifier.{error}" if classifier else str(error)) from error
         self.classifier = nn.Sequential(nn.Dropout(dropout), classes)
-        self.features = network.encoder(image_shape, features)
+        self.features = network.encoder(input_shape, features)
         self.class_features = OneDNNLinear(num_classes, features, bias=False)
         self.style = nn.Sequential(network.activation(), OneDNNLinear(features, 2 * num_styles))
-        self.decoder = network.decoder(num_classes + num_styles, image_shape)
+        self.decoder = network.decoder(num_classes + num_styles, self.likelihood.output_shape(image_shape))
         self.register_buffer("class_prior", torch.zeros(1, num_classes))
         self.quality = MetricCollection(
             {
@@ -90,9 +91,9 @@ class SemiSupervised(LatentModel):
         )
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
-    def classify(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+    def classify(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
         """Logits of q(y | x)."""
-        return self.classifier(x - self.mean_image)
+        return self.classifier(self.inputs(x))
 
     def infer_style(self, features: Float[Tensor, "B F"], y: Float[Tensor, "*S B K"]) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, y), (*S, B, D) each.
@@ -103,7 +104,7 @@ class SemiSupervised(LatentModel):
         return mean, log_scale
 
     def decode(self, y: Float[Tensor, "*#S K"], z: Float[Tensor, "*#S D"]) -> Tensor:
-        """The parameters of the likelihood given class and style, (*S, C, H, W)."""
+        """The parameters of the likelihood given class and style, (*S, …)."""
         return self.decoder(torch.cat([y, z], -1)) + self.output_bias
 
     def log_joint(self, x: Tensor, features: Tensor, y: Tensor, sample: Sampler) -> Tensor:
@@ -114,7 +115,7 @@ class SemiSupervised(LatentModel):
     def objective(self, batch: Batch) -> Objective:
         """The objective of the unlabelled bound, with the class as a latent."""
         x, _ = batch
-        return self.unlabelled(x, self.classify(x), self.features(x - self.mean_image))
+        return self.unlabelled(x, self.classify(x), self.features(self.inputs(x)))
 
     def unlabelled(self, x: Tensor, logits: Tensor, features: Tensor) -> Objective:
         def log_likelihood(sample: Sampler) -> Tensor:
@@ -125,7 +126,7 @@ class SemiSupervised(LatentModel):
 
     def labelled_bound(self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """A bound on log p(x, y), with y observed."""
-        y = layout.one_hot(labels.unsqueeze(-1), self.num_classes, x.dtype).squeeze(-2)
+        y = layout.one_hot(labels.unsqueeze(-1), self.num_classes, self.output_bias.dtype).squeeze(-2)
         sampler = HardSampler()  # draws only the style
         return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
@@ -141,7 +142,7 @@ class SemiSupervised(LatentModel):
                 f"a training batch of {len(x)} images has none beside the {count} labelled ones; set data.labelled to "
                 "how many training images keep their labels"
             )
-        logits, features = self.classify(x), self.features(x - self.mean_image)
+        logits, features = self.classify(x), self.features(self.inputs(x))
         labelled = self.labelled_bound(x[:count], features[:count], labels[:count]).mean()
         unlabelled = self.estimator(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
         classification = F.cross_entropy(logits[:count], labels[:count])
@@ -171,11 +172,12 @@ class SemiSupervised(LatentModel):
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """`classes`: a row per style from the prior, a column per class. `styles`: an image, its style per class."""
         x, _ = batch
-        y = torch.eye(self.num_classes, dtype=x.dtype, device=x.device)
-        drawn = torch.randn(8, 1, self.num_styles, dtype=x.dtype, device=x.device)
-        inferred, _ = self.infer_style(self.features(x - self.mean_image), self.classify(x).softmax(-1))
+        kind = {"dtype": self.output_bias.dtype, "device": x.device}
+        y = torch.eye(self.num_classes, **kind)
+        drawn = torch.randn(8, 1, self.num_styles, **kind)
+        inferred, _ = self.infer_style(self.features(self.inputs(x)), self.classify(x).softmax(-1))
 
-        def every_class(z: Float[Tensor, "rows 1 D"]) -> Float[Tensor, "rows K C H W"]:
+        def every_class(z: Float[Tensor, "rows 1 D"]) -> Float[Tensor, "rows K ..."]:
             rows = len(z)
             pairs = y.expand(rows, -1, -1), z.expand(-1, self.num_classes, -1)
             return self.likelihood.mean(self.decode(*pairs))

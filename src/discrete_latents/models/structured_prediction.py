@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
@@ -54,21 +54,25 @@ class StructuredPrediction(LatentModel):
         )
         known = given_pixels(given, image_shape)
         width = layout.width(num_latents, num_classes)
-        self.first = network.encoder([int(known.sum())], width)
+        self.first = network.encoder(self.input_shape([int(known.sum())]), width)
         self.between = nn.ModuleList(network.encoder([width], width) for _ in range(layers - 1))
-        self.head = network.decoder(width, [int((~known).sum())])
+        output_shape = self.likelihood.output_shape([int((~known).sum())])
+        self.head = network.decoder(width, output_shape)
         self.register_buffer("given", known.nonzero().squeeze(-1))
         self.register_buffer("asked", (~known).nonzero().squeeze(-1))
-        self.output_bias = torch.zeros(len(self.asked))
+        self.output_bias = torch.zeros(*output_shape)
 
     def set_base_rate(self, mean: Tensor) -> None:
-        """Centres the given pixels at their mean and sets the output bias to the mean of the others."""
-        self.mean_image.copy_(mean)
-        self.output_bias.copy_(self.likelihood.output_for_mean(mean.flatten()[self.asked]))
+        """Centres the given pixels at their mean and sets the output bias to the base rate of the others."""
+        if mean.shape == self.mean_image.shape:
+            self.mean_image.copy_(mean)
+        asked = mean.flatten(0, self.mean_image.dim() - 1)[self.asked]
+        self.output_bias.copy_(self.likelihood.output_for_mean(asked))
 
-    def first_logits(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
+    def first_logits(self, x: Real[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
         """Logits of the first layer, from the given pixels."""
-        return layout.to_logits(self.first((x - self.mean_image).flatten(1)[:, self.given]), self.num_classes)
+        given = self.likelihood.inputs(x.flatten(1)[:, self.given], self.mean_image.flatten()[self.given])
+        return layout.to_logits(self.first(given), self.num_classes)
 
     def objective(self, batch: Batch) -> Objective:
         x, _ = batch
@@ -80,25 +84,25 @@ class StructuredPrediction(LatentModel):
 
         return log_likelihood
 
-    def predict(self, logits: Float[Tensor, "B N K"], sample: Callable[..., Tensor]) -> Float[Tensor, "*S B asked"]:
+    def predict(self, logits: Float[Tensor, "B N K"], sample: Callable[..., Tensor]) -> Float[Tensor, "..."]:
         """The likelihood parameters of the asked pixels, through all stochastic layers."""
         units = layout.to_units(sample(logits))
         for layer in self.between:
             units = layout.to_units(sample(layout.to_logits(layer(units), self.num_classes)))
         return self.head(units) + self.output_bias
 
-    def complete(self, x: Float[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
+    def complete(self, x: Real[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
         """`count` completions of each image: its asked pixels replaced by E[rest | h] for sampled h."""
         rest = self.likelihood.mean(self.predict(self.first_logits(x), HardSampler((count,))))
-        completed = x.flatten(1).repeat(count, 1, 1)
+        completed = x.to(self.mean_image.dtype).flatten(1).repeat(count, 1, 1)
         completed[..., self.asked] = rest.to(completed.dtype)
         return completed.unflatten(-1, x.shape[1:])
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """`completions`: a row per image, with the given pixels, six sampled completions and the truth."""
         x, _ = batch
-        shown = x.flatten(1).clone()
-        shown[:, self.asked] = 0.5
+        shown = x.to(self.mean_image.dtype, copy=True).flatten(1)
+        shown[:, self.asked] = (shown.min() + shown.max()) / 2
         rows = torch.cat([shown.view_as(x).unsqueeze(0), self.complete(x, 6), x.unsqueeze(0)])
         return {"completions": rows.transpose(0, 1)}
 
@@ -114,6 +118,8 @@ def given_pixels(given: str | Sequence[str], image_shape: Sequence[int]) -> Tens
             f"given must be one of {', '.join(HALVES)}, or a list of one to three of {', '.join(QUADRANTS)}, "
             f"got {given!r}"
         )
+    if len(image_shape) != 3:
+        raise ValueError(f"given = {given!r} needs images, got vectors of {image_shape[0]} features")
     _, height, width = image_shape
     mask = torch.zeros(*image_shape, dtype=torch.bool)
     for part in parts:

@@ -1,6 +1,7 @@
 """The base of the networks, which build a matching encoder and decoder.
 
-Encoders map (*S, B, *image) to (*S, B, features) and decoders map back, for any number of sample dimensions *S.
+Encoders map (*S, B, *image) to (*S, B, features) and decoders map back, for any number of sample dimensions *S. A
+vector is an image of shape (D,); a decoder's image can have a last dimension more, for a likelihood of several outputs.
 The last layer of each is linear: its outputs are logits or means.
 """
 

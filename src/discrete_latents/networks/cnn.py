@@ -14,7 +14,8 @@ from discrete_latents.networks.onednn_linear import OneDNNLinear
 class CNN(Network):
     """Convolutions of stride 2 with `hidden` channels, then one linear map; the decoder is the transpose.
 
-    Raises ValueError if the height or width of an image cannot be halved once per layer.
+    A decoder's output can have a last dimension beside (C, H, W): several outputs of a pixel. Raises ValueError if the
+    height or width of an image cannot be halved once per layer.
     """
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
@@ -25,11 +26,14 @@ class CNN(Network):
         return AnyBatch(nn.Sequential(*layers, nn.Flatten(), OneDNNLinear(math.prod(small), features)), event_dims=3)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        image_shape, outputs = image_shape[:3], image_shape[3:]
         small = self.smallest(image_shape, "decoder_hidden", self.decoder_hidden)
         small = (self.decoder_hidden[0], *small[1:])
         layers: list[nn.Module] = [OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small)]
-        for inputs, outputs in pairwise([*self.decoder_hidden, image_shape[0]]):
-            layers += [self.activation(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
+        for before, after in pairwise([*self.decoder_hidden, image_shape[0] * math.prod(outputs)]):
+            layers += [self.activation(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        if outputs:
+            layers.append(OutputsLast(*outputs))
         return AnyBatch(nn.Sequential(*layers), event_dims=1)
 
     def smallest(self, image_shape: Sequence[int], name: str, channels: Sequence[int]) -> tuple[int, int, int]:
@@ -46,6 +50,17 @@ class CNN(Network):
                 f"one width), got {height}×{width}"
             )
         return channels[-1], height // shrink, width // shrink
+
+
+class OutputsLast(nn.Module):
+    """Channels as C channels of several outputs each, (B, C, H, W, outputs)."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x: Float[Tensor, "B channels H W"]) -> Float[Tensor, "B C H W outputs"]:
+        return x.unflatten(1, (-1, self.outputs)).movedim(2, -1)
 
 
 class AnyBatch(nn.Module):

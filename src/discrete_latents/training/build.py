@@ -40,7 +40,7 @@ def build_data(config: DictConfig) -> ImageData:
 
 
 def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
-    """The model with its estimator and optimisation, untrained. image_shape: (C, H, W)."""
+    """The model with its estimator and optimisation, untrained. image_shape: (C, H, W) or (D,)."""
     return make(
         config,
         "model",
@@ -53,12 +53,17 @@ def make_model(config: DictConfig, image_shape: Sequence[int]) -> LatentModel:
 def build_model(config: DictConfig, data: ImageData) -> LatentModel:
     """The model, its output set to the data's base rate, after one pass over two images.
 
-    Raises UserError for what would fail in training: shapes that do not fit, an enumeration too large, an optimiser's
-    settings.
+    Raises UserError for what would fail in training: shapes that do not fit, a likelihood of other data, an enumeration
+    too large, an optimiser's settings.
     """
     model = make_model(config, data.image_shape)
     check_model_labels(model, data)
-    model.set_base_rate(data.mean_image)
+    model.kind = data.values.kind
+    try:
+        model.likelihood.check(*data.values)
+    except ValueError as error:
+        raise UserError(f"data.name = {data.name}: {locate(config, 'model.likelihood', first_line(error))}") from error
+    model.set_base_rate(data.mean(model.likelihood.statistics))
     with model.evaluation_noise(), torch.no_grad():
         try:
             model.training_loss(next(iter(data.batches("train", 2, shuffled=True))))
