@@ -156,7 +156,7 @@ class LatentModel(pl.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the kind of x, the random state, and bounds not logged yet: the first process's own, and `other_processes`."""
+        """Adds the kind of x, the noise, and bounds not logged yet: the first process's own, and `other_processes`."""
         own: dict[str, Any] = {"noise": torch.get_rng_state()}
         own["trained_bounds"] = [bound.cpu() for bound in self.trained_bounds]
         if self.device.type == "cuda":
