@@ -7,8 +7,11 @@ import pytest
 
 from tests.test_imports import MODULES, NAMES
 
-OTHERS = {"_target_", "_fields", "_asdict", "_get_node", "_linear_pointwise", "_get_help_string"}
-"""Of Hydra, of named tuples, of OmegaConf, of torch and of argparse."""
+OTHERS = {
+    *("_target_", "_fields", "_asdict", "_get_node", "_get_help_string"),
+    *("_linear_pointwise", "_foreach_add_", "_fused_adam_", "_fused_adamw_"),
+}
+"""Of Hydra, of named tuples, of OmegaConf and of argparse; and kernels of torch, each in one module."""
 
 LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}
 """Of Lightning, private but for the name."""

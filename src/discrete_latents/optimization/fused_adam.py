@@ -72,8 +72,8 @@ class FusedAdam(Adam):
         with torch.no_grad():
             for group, moments, given in zip(self.param_groups, self.moments, gradients, strict=True):
                 torch._foreach_add_(moments.steps, 1)  # type: ignore[attr-defined]
-                name = "_fused_adamw_" if group["decoupled_weight_decay"] else "_fused_adam_"
-                kernel = getattr(torch, name)
+                decoupled = group["decoupled_weight_decay"]
+                kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_  # type: ignore[attr-defined]
                 kernel(
                     moments.parameters,
                     given,
