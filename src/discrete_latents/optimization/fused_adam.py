@@ -76,7 +76,7 @@ class FusedAdam(Adam):
                 kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_  # type: ignore[attr-defined]
                 kernel(
                     moments.parameters,
-                    given,
+                    given,  # type: ignore[arg-type]
                     moments.means,
                     moments.squares,
                     [],
