@@ -32,7 +32,7 @@ from discrete_latents.sweep.processes import check_launcher
 from discrete_latents.sweep.saved_sweep import check_sweep
 from discrete_latents.training.new_run import hydra_config
 
-PARTS = ("overrides.task", "overrides.hydra", "runtime.config_sources")
+PARTS = (("overrides", "task"), ("overrides", "hydra"), ("runtime", "config_sources"))
 """What of a sweep's saved configuration starts it again."""
 
 
@@ -181,7 +181,7 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     sweep = SweepDirectory(folder)
     try:
         saved = sweep.read_hydra()
-        task, own, sources = (OmegaConf.select(saved, name, default=()) for name in PARTS)
+        task, own, sources = (OmegaConf.select(saved, ".".join(part), default=()) for part in PARTS)
         if saved.get("job", {}).get("config_name", "train") != "train":
             raise UserError(f"{folder} is of another configuration than train: {saved.job.config_name}")
         folders = [source.path for source in sources if source.provider == "command-line"]
