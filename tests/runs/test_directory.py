@@ -18,7 +18,7 @@ from discrete_latents.runs.results import write_results
 SOURCE = Path(__file__).parents[2] / "src" / "discrete_latents"
 OWNER = SOURCE / "runs" / "directory.py"
 SPELLED = re.compile(
-    r"(results\.json|metrics\.csv|(last|best)\.ckpt|\.hydra\b|multirun\.yaml|study\.db|train\.log|"
+    r"(results\.json|metrics\.csv|(last|best)\.ckpt|(?<!overrides)\.hydra\b|multirun\.yaml|study\.db|train\.log|"
     r"(config|hydra|overrides)\.yaml$|^checkpoints$|^evaluations$|checkpoints/|evaluations/)"
 )
 
