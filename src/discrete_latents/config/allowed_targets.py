@@ -51,7 +51,10 @@ PLACES: dict[str, tuple[Allowed, ...]] = {
     "data.source": (Allowed("discrete_latents.data.sources", "discrete_latents.data.Splits", returned=True),),
     "data.augmentation": (Allowed("discrete_latents.data.augmentation", "discrete_latents.data.Augmentation"),),
     "optimizer": (Allowed("discrete_latents.optimization", "discrete_latents.optimization.Optimization"),),
-    "optimizer.algorithm": (Allowed("torch.optim", "torch.optim.Optimizer"),),
+    "optimizer.algorithm": (
+        Allowed("torch.optim", "torch.optim.Optimizer"),
+        Allowed("discrete_latents.optimization", "torch.optim.Optimizer"),
+    ),
     "trainer": (Allowed(f"{LIGHTNING}.trainer", f"{LIGHTNING}.Trainer"),),
     "trainer.strategy": (Allowed(f"{LIGHTNING}.strategies", f"{LIGHTNING}.strategies.Strategy"),),
     "trainer.profiler": (Allowed(f"{LIGHTNING}.profilers", f"{LIGHTNING}.profilers.Profiler"),),
