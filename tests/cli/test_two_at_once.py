@@ -108,8 +108,10 @@ def test_of_two_at_the_same_time_one_runs(command, tmp_path, what):
     assert refused[0].count("\n") == 1
     run = RunDirectory(tmp_path / "run" / ("0" if what == "sweeps" else ""))
     assert (results(run.folder)["status"], results(run.folder)["epochs"]) == ("completed", 20)
-    rows = [line.split(",")[0] for line in run.metrics.read_text().splitlines()]
-    assert len(rows) == len(set(rows))  # of one process
+    rows = run.metrics.read_text().splitlines()[1:]
+    steps = [int(row.split(",")[0]) for row in rows]
+    assert steps == sorted(steps)  # of one process
+    assert len(set(rows)) == len(rows)
 
 
 # The lock itself
