@@ -24,8 +24,8 @@ def use_saved_config(run: Path, output: Path) -> None:
     """Makes Hydra compose this command from a run's saved configuration. Ends the command for what is no run, and for a
     configuration that names what it may not."""
     try:
-        RunDirectory(run).read_choices()
         config = checked_config(RunDirectory(run), trusted(), given_again(sys.argv[1:]))
+        RunDirectory(run).read_choices()
     except UserError as error:
         fail(str(error))
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"hydra"}
