@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
 from discrete_latents.loggers.wandb_run import read_record
 from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.training.resumed_state import path_mistakes
 from tests.cli.conftest import Outcome
 from tests.helpers.damage import listing
 
@@ -69,7 +71,7 @@ def poisoned(run: Path, field: str, name: str, state: str) -> None:
     for which in ("last", "best"):
         path = run / "checkpoints" / f"{which}.ckpt"
         content = torch.load(path, weights_only=True)
-        key = next(iter(content["callbacks"]))
+        key = next(key for key in content["callbacks"] if key.startswith("Checkpoints{"))
         own = content["callbacks"][key] | {"best_model_score": torch.tensor(99.0)}  # any is better
         if state == "second":
             key = key.replace("Checkpoints{", "ModelCheckpoint{")
@@ -97,14 +99,25 @@ def assert_refused(outcome: Outcome) -> None:
     assert outcome.err.count("\n") == 1, outcome.err
 
 
+PLACES = [(state, field) for state in ("own", "second") for field in FIELDS if (state, field) != ("second", FIELDS[0])]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_refused_or_is_that_of_a_checkpoint(run, field, name):
+    path = name.format(run=run, canary=run.parent / "canary")
+    callback = ModelCheckpoint(dirpath=run / "checkpoints", monitor="val/nelbo")
+    state = {"best_k_models": {path: 1.0}, "kth_best_model_path": path} if field == FIELDS[3] else {field: path}
+    moved = name in ("{canary}/kept.ckpt", "file:///{canary}/kept.ckpt")  # its name alone counts
+    assert (list(path_mistakes(state, callback, "x")) == []) == (moved and field != "kth_best_model_path")
+
+
 @pytest.mark.parametrize(
     ("state", "field", "names"),
-    [("own", "last_model_path", ["/x/..", "{run}/checkpoints/out/kept.ckpt"]), ("second", "best_k_models", NAMES[2:3])]
-    + [
-        pytest.param(state, field, NAMES, marks=pytest.mark.slow)
-        for state in ("own", "second")
-        for field in FIELDS
-        if (state, field) != ("second", "last_model_path")
+    [
+        ("own", "last_model_path", ["/x/..", "{run}/checkpoints/out/kept.ckpt"]),
+        ("second", "best_k_models", ["/x/.."]),
+        *(pytest.param(*place, NAMES[i % 4 :: 4], marks=pytest.mark.slow) for i, place in enumerate(PLACES)),
     ],
 )
 def test_a_name_in_a_checkpoint_leads_nowhere(command, run, state, field, names):
