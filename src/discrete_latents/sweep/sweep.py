@@ -163,10 +163,10 @@ def started_jobs(directory: SweepDirectory) -> dict[int, tuple[RunDirectory, lis
             hydra = run.read_hydra()
         except UserError:  # its process was killed while it wrote the file
             continue
-        number, overrides = OmegaConf.select(hydra, "job.num"), OmegaConf.select(hydra, "overrides.task", default=())
+        number, overrides = OmegaConf.select(hydra, "job.num"), OmegaConf.select(hydra, "overrides.task")
         if number is None:  # it was started alone
             continue
-        if type(number) is not int or number < 0:
+        if type(number) is not int or number < 0 or not isinstance(overrides, ListConfig):
             fail(f"{run.hydra_config} is damaged: it must have the number and the overrides of a job")
         jobs[number] = run, unresolved(overrides)
     return jobs
@@ -181,7 +181,9 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     sweep = SweepDirectory(folder)
     try:
         saved = sweep.read_hydra()
-        task, own, sources = (OmegaConf.select(saved, ".".join(part), default=()) for part in PARTS)
+        task, own, sources = (OmegaConf.select(saved, ".".join(part)) for part in PARTS)
+        if None in (task, own, sources) or "job" not in saved:
+            raise UserError(sweep.not_a_sweep("is damaged: it does not say what was started"))
         if saved.get("job", {}).get("config_name", "train") != "train":
             raise UserError(f"{folder} is of another configuration than train: {saved.job.config_name}")
         folders = [source.path for source in sources if source.provider == "command-line"]
