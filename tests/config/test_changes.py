@@ -1,11 +1,13 @@
 """What a command line changes in a run that it resumes: refused or written down, and a repeated value is no change."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
 from discrete_latents.config.changes import HISTORY, changed_before, changes_on_resume
 from discrete_latents.config.compose import composed
-from discrete_latents.config.saved import repeatable
+from discrete_latents.config.saved import checked_config, repeatable
 from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory
 
@@ -101,7 +103,9 @@ def test_what_may_change_is_written_into_the_configuration_with_its_step(changed
     run = RunDirectory(tmp_path)
     ((record),) = run.read_config()[HISTORY]
     assert record["step"] == 26
-    assert record["changes"][name].get("to", ...) == value
+    to = record["changes"][name].get("to", ...)
+    assert to == (json.dumps(value) if isinstance(value, dict) else value)
+    checked_config(run)  # what was changed is no part of what a configuration names
     again = changed({name: value}, run.read_config()) if value is not ... else changed({}, run.read_config())
     assert again.changed == {}
     assert run.read_config().resume is None

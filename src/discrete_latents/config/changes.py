@@ -49,9 +49,12 @@ class Changes:
         """Saves the changed configuration, with its history, in one atomic write. step: the one that the run goes on
         from."""
         earlier: Any = OmegaConf.to_container(self.config).get(HISTORY)  # type: ignore[union-attr]
+        changes = {
+            name: {side: recorded(value) for side, value in change.items()} for name, change in self.changed.items()
+        }
         config = self.config.copy()
         with open_dict(config):
-            config[HISTORY] = [*(earlier or ()), {"step": step, "changes": kept_literal(self.changed)}]
+            config[HISTORY] = [*(earlier or ()), {"step": step, "changes": changes}]
         self.run.save_config(config)
 
 
@@ -117,13 +120,10 @@ def side_text(change: Mapping[str, Any], side: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def kept_literal(value: Any) -> Any:
-    """A value in which no `${…}` is resolved when it is saved in a configuration."""
-    if isinstance(value, dict):
-        return {name: kept_literal(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [kept_literal(item) for item in value]
-    return verbatim(value) if isinstance(value, str) else value
+def recorded(value: Any) -> Any:
+    """A value as text that nothing resolves or builds, unless it is a number, a truth value or null."""
+    text = json.dumps(value, default=str) if isinstance(value, dict | list) else value
+    return verbatim(text) if isinstance(text, str) else text
 
 
 def changed_before(config: DictConfig) -> dict[str, dict[str, Any]]:
