@@ -113,9 +113,12 @@ class ExactFitLoop(_FitLoop):
 
     @property
     def done(self) -> bool:
-        epochs = self.epoch_progress.current.processed  # type: ignore[attr-defined]
-        within_epoch = self.restarting and epochs != self.max_epochs and self.max_batches != 0
-        return super().done and not within_epoch
+        progress: Any = self.epoch_progress.current
+        within_epoch = self.restarting and progress.processed != self.max_epochs and self.max_batches != 0
+        if within_epoch or not super().done:
+            return False
+        progress.completed = progress.processed  # a checkpoint of an epoch's end is written before Lightning counts it
+        return True
 
 
 def use_exact_loops(trainer: pl.Trainer) -> None:

@@ -13,7 +13,10 @@ PARENT = "DISCRETE_LATENTS_PARENT"
 
 @contextmanager
 def known_to_children() -> Iterator[None]:
-    """Tells the processes that this one starts which process that is."""
+    """Tells the processes that this one starts which process that is. A process that was started so starts none."""
+    if launching_parent() is not None:
+        yield
+        return
     former = os.environ.get(PARENT)
     os.environ[PARENT] = str(os.getpid())
     try:

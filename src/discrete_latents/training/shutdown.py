@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -88,6 +89,8 @@ def orderly_shutdown(trainer: pl.Trainer) -> Iterator[None]:
         if isinstance(stop, SIGTERMException):
             if signal.getsignal(signal.SIGTERM) == stop_at_once:  # a second one shall not disturb what follows
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if launching_parent() is not None:
+                time.sleep(60)  # the first process ends this one: Lightning would kill it, if this one ended before
             tested = trainer.state.fn == TrainerFn.TESTING
             step = f"after step {trainer.global_step}"
             say_stopped(f"in the test, {step}" if tested else step, trainer.default_root_dir)
