@@ -196,7 +196,7 @@ class RunDirectory(Directory):
                 return choices
             raise UserError(self.not_a_run(self.hydra_config, "has no choices"))
         except UserError:
-            config_is_whole = self.hydra_config.exists() or LAST in self.config.read_text()
+            config_is_whole = self.hydra_config.exists() or LAST in self.config.read_text("utf-8")
             if config_is_whole and self.last_checkpoint() is None:
                 return {"experiment": "unknown", "latent": "unknown"}
             raise
