@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
+from omegaconf import OmegaConf
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
@@ -124,9 +125,9 @@ def sweep_and_job() -> tuple[str | None, str | None]:
         return None, None
     hydra = HydraConfig.get()
     sweep = SweepDirectory(Path(hydra.runtime.cwd) / hydra.sweep.dir)
-    given = sweep.read_hydra().overrides.task if sweep.multirun.is_file() else []
+    given: Any = OmegaConf.to_container(sweep.read_hydra().overrides.task) if sweep.multirun.is_file() else []
     parse = OverridesParser.create().parse_overrides
-    fixed = {override.get_key_element() for override in parse(list(given)) if not override.is_sweep_override()}
+    fixed = {override.get_key_element() for override in parse(given) if not override.is_sweep_override()}
     job = parse(list(hydra.overrides.task))
     varied = " ".join(str(override.input_line) for override in job if override.get_key_element() not in fixed)
     return sweep.folder.name, varied[:128] or None  # W&B's limit

@@ -64,8 +64,7 @@ def code_span(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text on one line with Markdown's own characters escaped."""
-    special = "\\`*<>|[]&~!"
-    return "".join(f"\\{character}" if character in special else character for character in one_line(text))
+    return re.sub(r"[\\`*<>|\[\]&~!]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line(text))  # _ within a word is plain
 
 
 def as_text(value: Any) -> Any:
