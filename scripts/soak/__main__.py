@@ -3,7 +3,7 @@
     python -m scripts.soak                                           # 50 kills of the default experiment, on digits
     python -m scripts.soak --kills 10 --seed 3 experiment=ssl_digits latent=rloo
     python -m scripts.soak --every-write trainer.max_epochs=2        # one kill at each write of a run
-    python -m scripts.soak --every-write -- -m seed=0,1 trainer.max_epochs=2             # … and of a sweep
+    python -m scripts.soak --every-write hydra.mode=MULTIRUN seed=0,1 trainer.max_epochs=2     # … and of a sweep
 
 Signal (SIGKILL or SIGTERM) and moment of each kill are random: while the process starts or restores, during training,
 or while a checkpoint is written, as its .partial file shows. The first kill comes while the process starts. The run is

@@ -80,7 +80,7 @@ def stop(path: Path, arguments: tuple[Any, ...], moment: str) -> None:
 class EveryWrite:
     """The undisturbed run, and others that are stopped once each, and gone on with by what is left.
 
-    overrides: of train.py; with -m a sweep's.
+    overrides: of train.py; a sweep's with hydra.mode=MULTIRUN.
     """
 
     def __init__(self, folder: Path, overrides: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ SHORT = ["optimizer.hold=1.0", "trainer.max_epochs=2", "eval_samples=5", "callba
 CASES = {
     "sbn_digits": (["experiment=sbn_digits", *MODELS["sbn_digits"], *SHORT], 16),
     "checkpoints by their names": ([*SMALL, *SHORT, "callbacks.checkpoint.filename='at-{step}'"], 28),
-    "a sweep": (["-m", "seed=0,1", *SMALL, *SHORT], 50),
+    "a sweep": (["hydra.mode=MULTIRUN", "seed=0,1", *SMALL, *SHORT], 50),
 }
 
 

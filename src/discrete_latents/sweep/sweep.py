@@ -89,7 +89,10 @@ class Sweep(Callback):
                     "that the sweep takes have changed"
                 )
         saved = masked(OmegaConf.to_container(config))
-        atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
+        try:
+            atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
+        except OSError as error:  # of which Hydra would only warn
+            fail(f"{Sweep.directory} cannot be written: {error}")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Deletes the copy of Hydra's file, which is whole by now."""
