@@ -56,7 +56,6 @@ CASES = {
 BRIEF = ("steps", "accumulated", "double", "early")
 MOMENTS = {
     "within an epoch": ("on_before_optimizer_step", 9),
-    "before a step": ("on_train_batch_start", -1),
     "at validation": ("on_validation_end", -1),
     "between epochs": ("on_train_epoch_start", -1),
     "at the end of an epoch": ("on_train_epoch_end", -1),

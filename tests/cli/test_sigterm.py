@@ -103,7 +103,7 @@ def test_a_handler_of_somebody_else_stays(command, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 3.0, 6.0])
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
 def test_no_process_outlives_the_first_when_that_is_killed_at_its_start(tmp_path, seconds):
     words = [*SMALL, "trainer=ddp_sim", "trainer.max_epochs=100000", "hydra.run.dir=run"]
     command = [sys.executable, str(ROOT / "train.py"), *words]
