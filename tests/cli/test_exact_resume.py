@@ -68,7 +68,7 @@ MOMENTS = {
 class Kill(pl.Callback):
     """Writes down every call of a hook, and ends the process, as a kill would, within one of them."""
 
-    def __init__(self, hook: str = "", call: int = -1, folder: str = "") -> None:
+    def __init__(self, hook: str = "", call: int = -1, counts: str = "") -> None:
         self.calls = dict.fromkeys((hook for hook, _ in MOMENTS.values()), 0)
         for name in self.calls:
 
@@ -76,8 +76,8 @@ class Kill(pl.Callback):
                 self.calls[name] += 1
                 if name == hook and self.calls[name] == call:
                     os._exit(KILLED)
-                if folder:
-                    (Path(folder) / name).write_text(str(self.calls[name]))
+                if counts:
+                    (Path(counts) / name).write_text(str(self.calls[name]))
 
             setattr(self, name, note)
 
@@ -123,7 +123,7 @@ def straight(tmp_path_factory):
             folder = tmp_path_factory.mktemp("straight")
             words = [*SMALL, "trainer.max_epochs=3", "data.batch_size=200", "trainer.log_every_n_steps=2", *CASES[case]]
             (folder / "calls").mkdir()
-            counting = [f"+callbacks.kill._target_={__name__}.Kill", f"+callbacks.kill.folder={folder}/calls"]
+            counting = [f"+callbacks.kill._target_={__name__}.Kill", f"+callbacks.kill.counts={folder}/calls"]
             assert train(*words, *counting, f"hydra.run.dir={folder}/run", log=folder / "log") == 0
             calls = {path.name: int(path.read_text()) for path in (folder / "calls").iterdir()}
             made[case] = words, folder / "run", calls

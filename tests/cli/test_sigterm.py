@@ -1,6 +1,7 @@
 """SIGTERM outside of training steps: the command ends at once, says how to go on, and leaves a run that does."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,15 +57,16 @@ def test_in_a_test_batch(command, monkeypatch, finished, tmp_path):
     assert results(tmp_path / "run")["metrics"] == results(finished.folder)["metrics"]
 
 
-def test_in_an_evaluation(command, monkeypatch, finished):
-    before = results(finished.folder)
+def test_in_an_evaluation(command, monkeypatch, finished, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    before = results(run)
     monkeypatch.setattr(LatentModel, "test_step", signalled(LatentModel.test_step, 0.3))
-    outcome = command("eval", f"run={finished.folder}", LONG)
+    outcome = command("eval", f"run={run}", LONG)
     assert outcome.code == 128 + signal.SIGTERM
     assert [line for line in beyond_progress(outcome.err) if "Warn" not in line] == [
         "stopped by SIGTERM in the test, after step 0"
     ]
-    assert results(finished.folder) == before
+    assert results(run) == before
 
 
 def test_in_the_set_up_of_data(command, monkeypatch, finished, tmp_path):
