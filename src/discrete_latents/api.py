@@ -13,6 +13,7 @@ from discrete_latents.config.allowed_targets import check_trust
 from discrete_latents.config.saved import checked_config
 from discrete_latents.data.model_inputs import read_codes, read_x
 from discrete_latents.errors import UserError
+from discrete_latents.likelihoods.base import KINDS
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import check_weights, read_checkpoint, read_weights
 from discrete_latents.runs.directory import RunDirectory
@@ -123,7 +124,9 @@ def load_run(
     if "mean_image" not in weights:
         raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
     model = make_model(config, list(weights["mean_image"].shape))
-    model.kind = read_checkpoint(checkpoint).get("kind", model.kind)
+    model.kind = str(read_checkpoint(checkpoint).get("kind", model.kind))
+    if model.kind not in KINDS:
+        raise UserError(f"{checkpoint} is not a checkpoint of a run: its kind must be one of {', '.join(KINDS)}")
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch
         model((torch.zeros(1, *model.mean_image.shape), torch.zeros(1, dtype=torch.int64)))
     check_weights(checkpoint, weights, model, OmegaConf.select(config, "trainer.precision"))

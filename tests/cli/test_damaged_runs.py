@@ -273,6 +273,8 @@ PARTS = {
         put("optimizer_states", 0, "param_groups", 0, "lr", value="fast"),
     ],
     "noise": [put("noise", value=value) for value in (3, torch.zeros(5056), torch.zeros(7, dtype=torch.uint8))],
+    "other_processes": [put("other_processes", value=value) for value in (3, [3])],
+    "threads": [put("threads", value=value) for value in (-1, "two")],
     "trained_bounds": [put("trained_bounds", value=value) for value in (3, [1.0], [torch.zeros(2)])],
     "lr_schedulers": [put("lr_schedulers", value=value) for value in (None, [3])],
     "pytorch-lightning_version": [put("pytorch-lightning_version", value=value) for value in (None, 2)],
@@ -301,6 +303,15 @@ def test_a_part_of_another_type_or_shape_is_refused_by_its_name(finished, ready,
         assert part in said, f"{number}: {said}"
         assert str(path) in said
         assert "\n" not in said
+
+
+def test_data_of_no_known_kind_is_refused(finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    content = torch.load(folder / BEST, weights_only=True)
+    for kind in ("colours", ["grey"], None):
+        torch.save(content | {"kind": kind}, folder / BEST)
+        with pytest.raises(UserError, match="its kind must be one of binary, levels, grey, real, whole"):
+            load_run(folder)
 
 
 @pytest.mark.parametrize("change", [Tensor.double, Tensor.half, Tensor.int, Tensor.bool])

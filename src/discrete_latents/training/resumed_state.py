@@ -16,7 +16,7 @@ from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import RESUMED, read_checkpoint, type_and_shape
 from discrete_latents.runs.files import plain_name
 
-COUNTS = ("epoch", "global_step", "metrics_rows")
+COUNTS = ("epoch", "global_step", "metrics_rows", "threads")
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """Of a ModelCheckpoint's state. Lightning deletes such files, in whatever folder they are."""
 OURS = ("discrete_latents.", "lightning.")
@@ -55,6 +55,12 @@ def mistakes_in(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentMo
     if not is_list_of(dict, content.get("lr_schedulers")):
         yield "lr_schedulers must be a list of states"
     yield from noise_mistakes(content)
+    others = content.get("other_processes", [])
+    if not is_list_of(dict, others):
+        yield "other_processes must be a list of states"
+    else:
+        for state in others:
+            yield from noise_mistakes(state)
     yield from optimizer_mistakes(content["optimizer_states"], trainer, model)
     loops = content["loops"].get("fit_loop") if isinstance(content["loops"], dict) else None
     if not isinstance(loops, dict):
@@ -71,7 +77,7 @@ def noise_mistakes(content: Mapping[str, Any]) -> Iterator[str]:
     try:
         with torch.random.fork_rng([]):
             torch.set_rng_state(content["noise"])
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         yield f"noise must be a state of torch's generator: {first_line(error)}"
     cuda = content.get("cuda_noise", torch.zeros(16, dtype=torch.uint8))
     if not isinstance(cuda, Tensor) or type_and_shape(cuda) != "uint8 (16,)":
