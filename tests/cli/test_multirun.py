@@ -80,7 +80,7 @@ def finished_sweep(tmp_path_factory) -> Run:
 @pytest.mark.slow
 def test_a_sweep_that_was_stopped_is_finished_with_all_its_jobs(finished_sweep):
     assert {path.name for path in finished_sweep.cwd.iterdir()} == {"sweep"}
-    assert {path.name for path in finished_sweep.folder.iterdir()} == {*"012345", "multirun.yaml"}
+    assert {path.name for path in finished_sweep.folder.iterdir()} == {*"012345", "multirun.yaml", "sweep.lock"}
     assert statuses(finished_sweep.folder) == ["completed"] * 6
     jobs = [results(finished_sweep.folder / str(number)) for number in range(6)]
     assert [f"{job['latent']} {job['seed']}" for job in jobs] == JOBS

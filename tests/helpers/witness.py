@@ -12,7 +12,8 @@ from torch import Tensor
 from discrete_latents.latent import GumbelSoftmax, layout
 from discrete_latents.latent.distributions import gumbel_like
 
-TESTS = {"PYTHONPATH": str(Path(__file__).parents[2])}
+ROOT = Path(__file__).parents[2]
+TESTS = {"PYTHONPATH": f"{ROOT}:{ROOT}/src"}
 """The variable by which a run finds this module."""
 
 WITNESS = ["+callbacks.witness._target_=tests.helpers.witness.Witness", "+callbacks.witness.seed=${seed}"]
