@@ -103,7 +103,8 @@ def train_task(config: DictConfig) -> None:
         run_job(train_once, config)
         return
     if config.resume:
-        run = RunDirectory(config.resume)
+        start = Path(HydraConfig.get().runtime.cwd)  # the job may have moved elsewhere
+        run = RunDirectory(config.resume if Path.cwd() == start else start / config.resume)
         go_on_alone(run)
         train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
         return

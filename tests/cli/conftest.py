@@ -120,11 +120,11 @@ def beyond_progress(stderr: str) -> list[str]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file below a folder, its time of change and its content."""
+    """Every file below a folder, its time of change and its content, but for locks, which are empty."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name not in (".lock", "sweep.lock")
     }
 
 

@@ -53,7 +53,7 @@ CASES = {
 }
 """Settings by what they are about."""
 
-BRIEF = ("steps", "accumulated", "double", "early")
+BRIEF = ("steps", "accumulated")
 MOMENTS = {
     "within an epoch": ("on_before_optimizer_step", 9),
     "at validation": ("on_validation_end", -1),
@@ -134,7 +134,7 @@ def straight(tmp_path_factory):
 
 def cases() -> list[object]:
     """Each case with each moment. Some of both in the brief tests."""
-    brief = ("within an epoch", "at the end of an epoch", "after the test")
+    brief = ("within an epoch", "at the end of an epoch")
     every = [(case, moment) for case in CASES for moment in MOMENTS]
     slow = [pytest.mark.slow]
     return [pytest.param(*pair, marks=slow * (pair[0] not in BRIEF or pair[1] not in brief)) for pair in every]

@@ -111,7 +111,7 @@ def test_one_folder_has_all_the_files_of_a_run(command, tmp_path):
     [
         ("train", ["paths.output_dir=a", "hydra.run.dir=b"], "paths.output_dir = a is not hydra.run.dir = b"),
         ("train", ["resume=run", "hydra.run.dir=b"], "resume = run goes on in its own folder, not in hydra.run.dir = "),
-        ("train", ["resume=run", "paths.output_dir=b"], "paths.output_dir = b is not the folder of this command"),
+        ("train", ["resume=run", "paths.output_dir=b"], "resume = run: paths.output_dir = b, where the run has "),
         ("eval", ["run=run", "hydra.run.dir=run"], "holds a run already"),
         ("eval", ["run=run", "hydra.run.dir=run/evaluations/a"], "holds a run already (results.json)"),
         ("eval", ["run=run", "paths.output_dir=run"], "paths.output_dir = run is not the folder of this command"),

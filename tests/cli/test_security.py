@@ -15,6 +15,7 @@ import torch
 from discrete_latents import load_run
 from discrete_latents.errors import UserError
 from tests.cli.conftest import ROOT, SMALL, shell, snapshot
+from tests.helpers.tables import rest_is_slow
 
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py", ROOT / "eval.py"])
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -123,7 +124,7 @@ def refused(command, how: str, run: Path) -> str:
     return line
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", rest_is_slow(list(ATTACKS), 1))
 @pytest.mark.parametrize(
     ("how", "which"), [("resume", "last"), ("resume", "best"), ("eval", "best"), ("load_run", "best")]
 )

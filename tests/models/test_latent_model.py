@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from discrete_latents.callbacks import LearningRate, TemperatureSchedule
 from discrete_latents.data import ImageData, Images, Splits, digits
 from discrete_latents.latent import Concrete, Exact, Exponential, GumbelSoftmax, STGumbel
-from discrete_latents.lightning_internals import use_fast_epoch_loop
+from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch_loop
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
@@ -65,6 +65,7 @@ def make_trainer(max_epochs=1, callbacks=(), **settings):
 
 def fit(model, data, resume=None, fast=True, **settings):
     trainer = make_trainer(**settings)
+    use_exact_loops(trainer)
     if fast:
         use_fast_epoch_loop(trainer)
     trainer.fit(model, data, ckpt_path=resume, weights_only=True)
