@@ -22,6 +22,7 @@ from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from tests.helpers.tables import rest_is_slow
 
 STEPS = 3 * 4
 """Three epochs of 1,297 images."""
