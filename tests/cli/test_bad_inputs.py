@@ -114,7 +114,10 @@ BAD_SETTINGS = [
     case("optimizer.hold=true", "optimizer.hold must be a number between 0 and 1, got True"),
     case("optimizer.algorithm=null", "optimizer.algorithm must be an object, by its _target_, got None"),
     case("optimizer.algorithm._target_=torch.optim.Foo", "optimizer.algorithm", "torch.optim.Foo"),
-    case("optimizer.algorithm.fused=maybe", f"optimizer.algorithm.fused {TRUE_OR_FALSE} or null, got 'maybe'"),
+    case(
+        "optimizer=sgd optimizer.algorithm.fused=maybe",
+        f"optimizer.algorithm.fused {TRUE_OR_FALSE} or null, got 'maybe'",
+    ),
     case("optimizer=sgd optimizer.algorithm.momentum=x", "optimizer.algorithm.momentum must be a number, got 'x'"),
     case("optimizer=sgd optimizer.algorithm.momentum=-1", "optimizer", "momentum", "-1"),
     # The trainer.

@@ -89,7 +89,7 @@ def test_processes_start_from_the_same_weights_and_differ_in_noise_and_images(bo
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_one_process_finds_the_same_metrics(command, both):
     """The 250 test images are one batch: the second process had none."""
-    assert command("eval", f"run={both.folder}", *ONE_PROCESS).code == 0
+    assert command("eval", f"run={both.folder}", "trust=[tests]", *ONE_PROCESS).code == 0
     assert results(both.folder)["metrics"] == pytest.approx(evaluation(both.folder), rel=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_every_job_of_a_sweep_gives_both_processes_its_own_settings(jobs):
 
 
 def test_every_job_of_a_sweep_leaves_one_set_of_files(jobs):
-    assert {path.name for path in jobs[0].parent.iterdir()} == {"0", "1", "multirun.yaml"}
+    assert {path.name for path in jobs[0].parent.iterdir()} == {"0", "1", "multirun.yaml", "sweep.lock"}
     for job in jobs:
         assert (results(job)["status"], results(job)["steps"]) == ("completed", 7)
         assert len(list(job.rglob("*.png"))) == 3

@@ -241,7 +241,7 @@ def test_two_processes_killed_and_resumed_have_the_bits_of_two_that_were_not(tmp
     words = [*SMALL, "trainer=ddp_sim", "trainer.log_every_n_steps=3", "callbacks.checkpoint.every_n_steps=2"]
     done = shell("train.py", *words, "hydra.run.dir=straight", cwd=tmp_path, **TESTS)
     assert done.code == 0, done.err
-    killed = [*killing("on_train_batch_start", 11), "hydra.run.dir=killed"]
+    killed = [*killing("on_before_optimizer_step", 11), "hydra.run.dir=killed"]
     assert shell("train.py", *words, *killed, cwd=tmp_path, **TESTS).code != 0
     assert torch.load(tmp_path / "killed" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
     done = shell("train.py", "resume=killed", TRUST, "callbacks.kill.hook=''", cwd=tmp_path, **TESTS)

@@ -22,8 +22,7 @@ class Bernoulli(Likelihood):
     takes = ("grey",)
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
-        transformed = any(torch.func.debug_unwrap(given, recurse=False) is not given for given in (x, output))
-        if output.device.type != "cpu" or torch.compiler.is_compiling() or transformed:
+        if output.device.type != "cpu" or torch.compiler.is_compiling() or transformed(x) or transformed(output):
             return super().log_prob(x, output)  # on a GPU one kernel instead of nine
         x, output = x.flatten(1), at_least_float32(output).flatten(1 - x.dim())
         if torch.is_grad_enabled():
@@ -40,6 +39,11 @@ class Bernoulli(Likelihood):
 
     def output_for_mean(self, mean: Tensor) -> Tensor:
         return torch.logit(mean)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether a tensor is within a transform of `torch.func`."""
+    return torch.func.debug_unwrap(x, recurse=False) is not x
 
 
 def summed(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:

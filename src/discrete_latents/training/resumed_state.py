@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor, nn
 
 from discrete_latents.errors import UserError, first_line
@@ -130,6 +130,8 @@ def callback_mistakes(states: Any, trainer: pl.Trainer) -> Iterator[str]:
         state, where = states.get(callback.state_key), f"callbacks.{type(callback).__name__}"
         if state and type(callback).__module__.startswith(OURS):
             own = callback.state_dict()
+            if isinstance(callback, Timer):  # 0 before anything has taken time
+                own = {"time_elapsed": {stage: float(seconds) for stage, seconds in own["time_elapsed"].items()}}
             absent = LATER - state.keys() if isinstance(state, dict) else set()
             yield from unlike({name: own[name] for name in own if name not in absent}, state, where)
         if state and isinstance(callback, ModelCheckpoint):
@@ -145,7 +147,7 @@ def path_mistakes(state: Any, callback: ModelCheckpoint, where: str) -> Iterator
     for path in [*best, *(state.get(name, "") for name in PATHS)]:
         if path != "" and not leads_inside(path, callback.dirpath):
             yield f"{where} must name checkpoints in their folder, got {path!r:.200}"
-    kept = len(best) == callback.save_top_k and callback.monitor is not None
+    kept = 0 < len(best) == callback.save_top_k and callback.monitor is not None
     if (kept or state.get("kth_best_model_path")) and state.get("kth_best_model_path") not in best:
         yield f"{where}.kth_best_model_path must be one of best_k_models"
 
