@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help install demo test test-slow lint audit reproduce benchmark soak clean
+.PHONY: help install demo test test-slow test-exhaustive lint audit reproduce benchmark soak clean
 
 help:                   ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
 	@echo
 	@echo "After make install, in $(BIN): discrete-latents-train, -eval, -search, -summarize; each has --help."
 
@@ -27,7 +27,10 @@ test: install           ## the tests, in under 8 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: install      ## the long tests: whole runs, distributed training, the wheel
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m "slow and not exhaustive"
+
+test-exhaustive: install ## the cases that take so long that CI leaves them out
+	$(BIN)/python -m pytest -n 2 -m exhaustive
 
 lint: install           ## ruff and pyright through pre-commit; a minute the first time
 	$(BIN)/pre-commit run --all-files

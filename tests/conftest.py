@@ -8,6 +8,35 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 
+KEPT = {
+    "test_a_killed_run_ends_as_one_that_was_not": 16,
+    "test_a_run_killed_five_times_ends_as_one_that_was_not": 1,
+    "test_the_benchmark_measures_every_section": 0,
+    "test_a_download_that_is_stopped_is_done_again": 1,
+    "test_nor_does_one_of_many_images_at_once": 0,
+    "test_a_run_killed_at_any_hook_ends_as_one_that_was_not": 1,
+    "test_a_run_that_sigterm_stops_at_any_hook_loses_nothing_and_ends_as_one_that_was_not": 1,
+    "test_a_sweep_of_which_nobody_hears": 1,
+    "test_a_run_and_its_evaluation_of_which_nobody_hears": 1,
+    "test_steps_per_loop_changes_nothing_that_a_run_leaves": 4,
+    "test_of_two_at_the_same_time_one_runs": 1,
+    "test_a_resumed_run_keeps_its_best_and_its_files_under_any_name": 6,
+    "test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn": 1,
+    "test_every_damaged_file_is_one_line_or_not_needed": 15,
+}
+"""The slow tests that take longest: how many of their cases CI runs. The others are `exhaustive`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seen: dict[str, int] = {}
+    for item in items:
+        name = getattr(item, "originalname", None) or item.name
+        if name in KEPT and item.get_closest_marker("slow"):
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > KEPT[name]:
+                item.add_marker(pytest.mark.exhaustive)
+
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_seed():

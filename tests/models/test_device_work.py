@@ -125,9 +125,9 @@ def test_a_wait_would_be_seen():
 
 
 def told(script, *latents):
-    """What a script beside this one prints last, in a process of its own."""
+    """What a script of the helpers prints last, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "models" / script), *latents],
+        [sys.executable, str(ROOT / "tests" / "helpers" / script), *latents],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
