@@ -15,7 +15,7 @@ from discrete_latents.data.model_inputs import read_codes, read_x
 from discrete_latents.errors import UserError
 from discrete_latents.likelihoods.base import KINDS
 from discrete_latents.models import LatentModel
-from discrete_latents.runs.checkpoints import check_weights, read_checkpoint, read_weights
+from discrete_latents.runs.checkpoints import check_weights, read_checkpoint, weights_in
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model
 
@@ -120,11 +120,12 @@ def load_run(
     run = RunDirectory(path)
     checkpoint = run.checkpoint(ckpt)
     config = checked_config(run, check_trust(tuple(trust) if not isinstance(trust, str) else trust), secrets=False)
-    weights = read_weights(checkpoint)
+    content = read_checkpoint(checkpoint)
+    weights = weights_in(content, checkpoint)
     if "mean_image" not in weights:
         raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
     model = make_model(config, list(weights["mean_image"].shape))
-    model.kind = str(read_checkpoint(checkpoint).get("kind", model.kind))
+    model.kind = str(content.get("kind", model.kind))
     if model.kind not in KINDS:
         raise UserError(f"{checkpoint} is not a checkpoint of a run: its kind must be one of {', '.join(KINDS)}")
     with model.evaluation_noise(), torch.no_grad():  # a learned baseline takes its shape from the first batch

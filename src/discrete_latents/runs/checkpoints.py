@@ -53,9 +53,9 @@ def follows_last(path: Path) -> bool:
     return any(isinstance(state, dict) and bool(state.get("last_model_path")) for state in states)
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights, by name. Raises UserError as `read_checkpoint` does."""
-    weights = read_checkpoint(path)["state_dict"]
+def weights_in(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """The weights in what a checkpoint holds, by name. Raises UserError for what is none."""
+    weights = content["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"{path} is not a checkpoint of a run: its state_dict must be tensors by their names")
     return weights
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Loads a checkpoint's weights into a model. Raises UserError if names, shapes or types differ."""
-    weights = read_weights(path)
+    weights = weights_in(read_checkpoint(path), path)
     check_weights(path, weights, model)
     model.load_state_dict(weights)
 
