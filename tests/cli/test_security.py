@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from discrete_latents import load_run
-from discrete_latents.errors import UserError
-from tests.cli.conftest import ROOT, SMALL, shell, snapshot
+from tests.cli.conftest import ROOT, SMALL, shell
+from tests.cli.test_untrusted_runs import refused
 from tests.helpers.tables import rest_is_slow
 
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py", ROOT / "eval.py"])
@@ -100,28 +99,11 @@ ATTACKS: dict[str, Callable[[Path, Bomb], object]] = {
         {"state_dict": bomb}, path, _use_new_zipfile_serialization=False
     ),
 }
-COMMANDS = {"resume": ["train", "resume={run}", "trainer.max_epochs=3"], "eval": ["eval", "run={run}"]}
 
 
 @pytest.fixture
 def attacked(finished, tmp_path) -> Path:
     return shutil.copytree(finished.folder, tmp_path / "run")
-
-
-def refused(command, how: str, run: Path) -> str:
-    """Gives a run to a command, or to `load_run`: the one line by which it is refused."""
-    before = snapshot(run)
-    if how == "load_run":
-        with pytest.raises(UserError) as caught:
-            load_run(run)
-        line = f"{caught.value}\n"
-    else:
-        outcome = command(*(word.format(run=run) for word in COMMANDS[how]))
-        assert (outcome.code, outcome.out) == (1, "")
-        line = outcome.err
-    assert line.count("\n") == 1, line
-    assert snapshot(run) == before
-    return line
 
 
 @pytest.mark.parametrize("attack", rest_is_slow(list(ATTACKS), 1))
