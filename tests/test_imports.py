@@ -250,3 +250,11 @@ def test_the_latent_module_loads_without_lightning_and_hydra():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" in loaded
     assert not {"lightning", "hydra", "omegaconf", "torchvision", "torchmetrics", "sklearn", "wandb"} & set(loaded)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_what_the_tests_import_changes_nothing(path: Path):
+    """pytest imports every file for its doctests: what one sets in another module, all tests of the process have."""
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        assert not [target for target in targets if isinstance(target, ast.Attribute)], f"{path}:{node.lineno}"

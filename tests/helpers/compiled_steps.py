@@ -30,8 +30,9 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
     return -(-uniform(shape, device).log()).log().to(dtype)
 
 
-distributions.uniform = disarm.uniform = uniform
-distributions.gumbel = gumbel
+def draw_the_same() -> None:
+    distributions.uniform = disarm.uniform = uniform
+    distributions.gumbel = gumbel
 
 
 def difference(experiment: str, latent: str) -> float | str:
@@ -64,6 +65,7 @@ def difference(experiment: str, latent: str) -> float | str:
 
 
 def main() -> None:
+    draw_the_same()
     found = {}
     for latent in sys.argv[1:]:
         for experiment in EXPERIMENTS:
