@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help install demo test test-slow test-exhaustive lint audit reproduce benchmark soak clean
+.PHONY: help install demo test test-slow test-exhaustive lint docs audit reproduce benchmark soak clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ test-exhaustive: install ## the cases that take so long that CI leaves them out
 
 lint: install           ## ruff and pyright through pre-commit; a minute the first time
 	$(BIN)/pre-commit run --all-files
+
+docs: install           ## the documentation, in site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
 audit: install          ## known vulnerabilities of the dependencies; needs the public package index
 	$(BIN)/python -m pip install --quiet pip-audit

@@ -1,4 +1,4 @@
-"""What the README shows for adding to the project works as written, from a folder of the user's own."""
+"""What the documentation shows for adding to the project works as written, from a folder of the user's own."""
 
 import os
 import re
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "how_to" / "extend.md").read_text()
 
 
 def block(language: str, containing: str) -> str:
-    """The README's code block in a language that contains a text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """The page's code block in a language that contains a text."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return next(text for text in blocks if containing in text)
 
 

@@ -1,0 +1,112 @@
+"""The documentation holds: its figures are those of results/, its code runs, its links lead somewhere, it is built."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from discrete_latents.config.compose import composed
+from discrete_latents.data import digits
+from tests.helpers.problems import LATENTS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 900
+
+
+def test_the_table_of_the_readme_is_the_one_of_the_runs():
+    rows = [line for line in (ROOT / "results/jang_table1.md").read_text().splitlines() if line.startswith("|")]
+    assert "\n".join(rows) in README
+    cells = [cell for row in rows[2:] for cell in row.split("|")[2:-1]]
+    assert f"{sum('**' in cell for cell in cells)} of {len(cells)} cells are at least as good" in README
+
+
+def test_the_speed_of_the_readme_is_the_measured_one():
+    table = (ROOT / "results/benchmark.md").read_text().split("\n\n")[0].splitlines()
+    place = [cell.strip() for cell in table[0].split("|")].index("ours")
+    ratios = [float(row.split("|")[place].split()[0]) for row in table if ", steady" in row]
+    assert f"{min(ratios):.2f} to {max(ratios):.2f} of a plain loop" in README
+
+
+def code() -> list[tuple[str, str]]:
+    """The Python blocks of each page that import something; the others are parts of a file."""
+    blocks = []
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            if re.match(r"(import|from) ", block) and "\nclass " not in block:
+                blocks.append((f"{page.relative_to(ROOT)}: {block.splitlines()[0]}", block))
+    return blocks
+
+
+@pytest.mark.parametrize("block", [block for _, block in code()], ids=[name for name, _ in code()])
+def test_code_runs(block: str, vae_run: Path):
+    given = re.sub(r'load_run\("[^"]*"', f"load_run({str(vae_run)!r}", block)
+    exec(compile(given, "the documentation", "exec"), {"images": digits().test.grey[:30]})
+
+
+def test_code_was_found():
+    assert len(code()) >= 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_files_lead_somewhere(page: Path):
+    text = page.read_text()
+    targets = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text)]
+    for target in targets:
+        if "://" not in target and page.name != "estimators.md":
+            path = page.parent / target.partition("#")[0]
+            generated = path.parent.name == "reference" or path.suffix == ".png"
+            assert path.exists() or (generated and page.name != "README.md"), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_every_estimator_has_its_formula_and_paper(name: str):
+    from omegaconf import OmegaConf
+
+    about = OmegaConf.load(ROOT / "docs/reference/estimators.yaml")[name]
+    assert {"gradient", "passes", "formula", "paper"} <= set(about)
+    assert composed([f"latent={name}", "paths.output_dir=."]).latent["_target_"]
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path):
+    quiet = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env=os.environ | quiet,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) >= 20
+    for page in pages:
+        loaded = re.findall(r'<(?:script|link|img)[^>]*?(?:src|href)="(https?:[^"]*)"', page.read_text())
+        assert not [address for address in loaded if "w3.org" not in address], page.name
+    estimators = (tmp_path / "site" / "reference" / "estimators.html").read_text()
+    assert estimators.count("<math") >= len(LATENTS)
+
+
+def test_the_citation_has_the_version_of_the_package():
+    import tomllib
+
+    from omegaconf import OmegaConf
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert OmegaConf.load(ROOT / "CITATION.cff").version == version
+
+
+def test_the_workflows_call_targets_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yaml")]
+    called = [name for text in texts for name in re.findall(r"run: make ([a-z-]+)", text)]
+    assert len(called) >= 5
+    assert set(called) <= targets
