@@ -16,11 +16,11 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
-        < config networks likelihoods optimization loggers < data models < callbacks < training < api sweep < cli
+        < config networks likelihoods optimization loggers < data models report < callbacks < training < api sweep < cli
         < search summary
     """,
     "callbacks": """
-        code_histogram distance_to_exact gradient_statistics learning_rate pictures progress_bar stop_signals
+        code_histogram distance_to_exact gradient_statistics learning_rate pictures progress_bar run_report stop_signals
         temperature_schedule throughput < checkpoint
     """,
     "config": """
@@ -46,8 +46,9 @@ ORDERS = {
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "optimization",
+    "report": "charts look pictures < run_report",
     "runs": """
-        metrics files saved_hydra source_commit < archive saved_yaml < checkpoints < directory
+        metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
         < lock results results_table
     """,
     "search": """

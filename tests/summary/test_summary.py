@@ -23,9 +23,9 @@ from discrete_latents.config.compose import composed
 from discrete_latents.summary import html_report
 from discrete_latents.summary.command import summarize_main
 from discrete_latents.summary.finished_runs import read_run
+from tests.helpers.browser import browse, needs_browser
 
 ROOT = Path(__file__).parents[2]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def write_run(
@@ -347,18 +347,8 @@ def test_a_real_sweep_adds_up(sweep: Path, report: Path):
     assert page.count("discrete_latents.models.CategoricalVAE") == 4
 
 
-def browse(page: Path, *options: str) -> str:
-    """What headless Chromium prints."""
-    own = ["--headless", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=5000", "--no-first-run"]
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    command = [str(BROWSER), *own, *root, f"--user-data-dir={page.parent / 'profile'}", *options, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome to open the report in: apt install chromium")
+@needs_browser
 def test_the_report_renders_in_a_browser_in_light_and_in_dark(report: Path, tmp_path: Path):
     # At "load" every image has its size; decode() would wait for a frame, which a page that is dumped may never draw.
     measure = """<script>addEventListener("load", () => {

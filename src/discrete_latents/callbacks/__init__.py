@@ -7,6 +7,7 @@ from discrete_latents.callbacks.gradient_statistics import GradientStatistics
 from discrete_latents.callbacks.learning_rate import LearningRate
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress_bar import RunProgress
+from discrete_latents.callbacks.run_report import RunReport
 from discrete_latents.callbacks.temperature_schedule import TemperatureSchedule
 from discrete_latents.callbacks.throughput import Throughput
 
@@ -18,6 +19,7 @@ __all__ = [
     "LearningRate",
     "Pictures",
     "RunProgress",
+    "RunReport",
     "TemperatureSchedule",
     "Throughput",
 ]

@@ -16,6 +16,7 @@ from discrete_latents.checks import whole
 from discrete_latents.data import ImageData
 from discrete_latents.loggers.media import log_pictures
 from discrete_latents.models import LatentModel
+from discrete_latents.runs.images import after_epoch
 
 SMALLEST = 56
 """Smaller images are enlarged to at least this many pixels a side."""
@@ -24,8 +25,9 @@ SMALLEST = 56
 class Pictures(pl.Callback):
     """Writes the model's `pictures` of the first `count` images of a split, and its `figures`, into `folder`.
 
-    After testing, of the tested split; in training every `every_n_epochs` epochs (0: never), of validation images.
-    Later pictures replace earlier ones. Under FSDP nothing is written: no process has all parameters.
+    After testing, of the tested split; in training every `every_n_epochs` epochs (0: never), of validation images, and
+    those of each such epoch stay in a folder of their own. Under FSDP nothing is written: no process has all
+    parameters.
     """
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
@@ -49,14 +51,15 @@ class Pictures(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self.write(trainer, pl_module, "val")
+            self.write(trainer, pl_module, "val", after_epoch(self.folder, trainer.current_epoch + 1))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         self.write(trainer, pl_module, trainer.datamodule.test_split)  # type: ignore[attr-defined]
 
     @rank_zero_only
     @torch.no_grad()
-    def write(self, trainer: pl.Trainer, model: LatentModel, split: str) -> None:
+    def write(self, trainer: pl.Trainer, model: LatentModel, split: str, kept: Path | None = None) -> None:
+        """Draws and writes. kept: a folder for copies, which later pictures do not replace."""
         if isinstance(trainer.strategy, FSDPStrategy):
             return
         pictures = self.draw(trainer, model, split)
@@ -68,6 +71,8 @@ class Pictures(pl.Callback):
             else:
                 save = partial(save_image, picture, format="png")
             atomic_write(written[name], save)
+            if kept:
+                atomic_write(kept / written[name].name, written[name].read_bytes())
         log_pictures(trainer.loggers, written, trainer.global_step)
 
 

@@ -48,6 +48,7 @@ class RunDirectory(Directory):
         self.results = self.folder / "results.json"
         self.metrics = self.folder / "metrics.csv"
         self.images = self.folder / "images"
+        self.report = self.folder / "report.html"
         self.tensorboard = self.folder / "tensorboard"
         self.wandb = self.folder / "wandb"
         self.wandb_record = self.wandb / "run.json"

@@ -63,5 +63,5 @@ def meaning(name: str, eval_samples: int) -> str:
 def files(run: RunDirectory, here: Path) -> list[Path]:
     """The files and folders of a run to open, relative to `here` where they are below it."""
     images = sorted(run.images.glob("*.png"))
-    paths = [*(path for path in (run.results, run.metrics, run.checkpoints) if path.exists()), *images]
+    paths = [*(path for path in (run.report, run.results, run.metrics, run.checkpoints) if path.exists()), *images]
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]

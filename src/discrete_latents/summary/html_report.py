@@ -1,6 +1,5 @@
 """The summary as one HTML file: the table, learning curves, and pictures and settings of each run."""
 
-import base64
 import io
 import json
 import math
@@ -16,9 +15,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from PIL import Image
 
 from discrete_latents.errors import UserError
+from discrete_latents.report.look import LOOK
+from discrete_latents.report.pictures import embedded, is_inside
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.files import read_json, read_table
 from discrete_latents.runs.metrics import short
@@ -46,8 +46,6 @@ STYLE: dict[Any, Any] = {
 COLUMNS = 3
 POINTS = 300
 """At most, of a curve."""
-LARGEST_PICTURE = 20_000_000
-"""Bytes."""
 
 T = TypeVar("T")
 Curve = dict[float, float]
@@ -91,6 +89,7 @@ def write_html(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.undefined = jinja2.StrictUndefined
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        look=LOOK,
         table=table,
         columns=columns,
         outside=outside,
@@ -122,28 +121,8 @@ def seeds(run: FinishedRun) -> str:
 
 def pictures(run: FinishedRun) -> list[tuple[str, str]]:
     """Name and data URI of each picture of a run."""
-    files = [file for file in sorted(RunDirectory(run.folder).images.glob("*.png")) if is_inside(file, run.folder)]
-    found = [(file.stem, content) for file in files if (content := png(file)) is not None]
-    return [(name, f"data:image/png;base64,{base64.b64encode(content).decode()}") for name, content in found]
-
-
-def png(path: Path) -> bytes | None:
-    """The content of a picture; None for a file that is none, or too large for a page."""
-    with path.open("rb") as file:
-        content = file.read(LARGEST_PICTURE + 1)
-    if len(content) > LARGEST_PICTURE:
-        return None
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
-            picture.verify()
-    except Exception:  # whatever a damaged file makes the reader raise
-        return None
-    return content
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path is a regular file within a folder: a link could show any file of whoever makes the report."""
-    return path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(folder.resolve())
+    files = sorted(RunDirectory(run.folder).images.glob("*.png"))
+    return [(file.stem, uri) for file in files if (uri := embedded(file, run.folder)) is not None]
 
 
 def texts(run: FinishedRun) -> dict[str, str]:

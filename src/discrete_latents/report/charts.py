@@ -1,0 +1,77 @@
+"""Learning curves as data of a page, which draws them."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from discrete_latents.runs.metrics import metric, position, short
+
+POINTS = 400
+"""At most, of a curve."""
+
+BOUNDS = ("nelbo", "relaxed_nelbo")
+"""Share a chart: the gap between them is what relaxing hid."""
+
+SPLITS = ("val", "train")
+"""In the order of colours; test values are numbers, not curves."""
+
+Curve = list[tuple[int, float]]
+"""A metric by step."""
+
+
+def curves_of(rows: Iterable[Mapping[str, str]]) -> dict[str, Curve]:
+    """The curve of each metric in the rows of metrics.csv, tests left out. Values that are not finite are gaps."""
+    found: dict[str, Curve] = {}
+    for row in rows:
+        for name, text in row.items():
+            if name not in ("step", "epoch") and "step" in row and not name.startswith("test/"):
+                value = float(text)
+                if math.isfinite(value):
+                    found.setdefault(name, []).append((int(row["step"]), value))
+    return {name: sorted(curve) for name, curve in found.items()}
+
+
+def charts(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """One chart for each metric that changes: its title, unit, vertical range, and the lines of its splits."""
+    by_title: dict[str, list[str]] = {}
+    for name in sorted(curves, key=order):
+        if len({value for _, value in curves[name]}) > 1:
+            by_title.setdefault("bound" if short(name) in BOUNDS else short(name), []).append(name)
+    return [
+        {
+            "title": title,
+            "unit": metric(names[0]).unit,
+            "range": vertical_range([curves[name] for name in names]),
+            "lines": [
+                {
+                    "label": name,
+                    "colour": SPLITS.index(split) if (split := name.split("/")[0]) in SPLITS else 0,
+                    "dashed": short(name) == "relaxed_nelbo",
+                    "points": thinned(curves[name]),
+                }
+                for name in names
+            ],
+        }
+        for title, names in by_title.items()
+    ]
+
+
+def order(name: str) -> tuple[bool, tuple[int, bool, str], int]:
+    """Bounds first, then as in tables, validation before training."""
+    split = name.split("/")[0]
+    return short(name) not in BOUNDS, position(short(name)), SPLITS.index(split) if split in SPLITS else len(SPLITS)
+
+
+def thinned(curve: Curve) -> Curve:
+    kept = curve[:: math.ceil(len(curve) / POINTS) or 1]
+    return kept if kept[-1] == curve[-1] else [*kept, curve[-1]]
+
+
+def vertical_range(curves: list[Curve]) -> tuple[float, float]:
+    """The lowest and highest value, without the first tenth of training where it would flatten the rest."""
+    last = max(step for curve in curves for step, _ in curve)
+    every = [value for curve in curves for _, value in curve]
+    late = [value for curve in curves for step, value in curve if step >= last / 10] or every
+    chosen = late if 0 < 2 * (max(late) - min(late)) < max(every) - min(every) else every
+    margin = 0.06 * (max(chosen) - min(chosen)) or 0.06 * abs(chosen[0]) or 1.0
+    return min(chosen) - margin, max(chosen) + margin
