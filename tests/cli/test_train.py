@@ -70,7 +70,11 @@ def test_a_run_leaves_its_files_and_no_others(finished):
     pictures = {f"images/{name}.png" for name in ("reconstructions", "samples", "classes")}
     saved = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    assert files - {"train.log", ".lock"} == pictures | saved | checkpoints | {"metrics.csv", "results.json"}
+    assert files - {"train.log", ".lock"} == pictures | saved | checkpoints | {
+        "metrics.csv",
+        "results.json",
+        "report.html",
+    }
 
 
 def test_a_run_writes_nothing_where_it_was_started(finished):

@@ -1,6 +1,6 @@
 """Learning curves as data: which metrics share a chart, and what of them is shown."""
 
-from discrete_latents.report.charts import POINTS, charts, curves_of, thinned, vertical_range
+from discrete_latents.report.charts import POINTS, charts, curves_of, points, vertical_range
 
 
 def test_bounds_share_a_chart_and_come_first_and_what_never_changes_is_left_out():
@@ -32,6 +32,6 @@ def test_the_beginning_does_not_flatten_the_rest():
 
 def test_a_long_curve_keeps_its_ends():
     curve = [(step, float(step)) for step in range(10 * POINTS + 1)]
-    shown = thinned(curve)
+    shown = points(curve)
     assert len(shown) <= POINTS + 2
     assert (shown[0], shown[-1]) == (curve[0], curve[-1])

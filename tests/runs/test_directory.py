@@ -64,6 +64,7 @@ def test_every_file_of_a_run_is_known_by_name():
         "results": "results.json",
         "metrics": "metrics.csv",
         "images": "images",
+        "report": "report.html",
         "tensorboard": "tensorboard",
         "wandb": "wandb",
         "wandb_record": "wandb/run.json",

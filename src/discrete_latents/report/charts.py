@@ -47,7 +47,7 @@ def charts(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
                     "label": name,
                     "colour": SPLITS.index(split) if (split := name.split("/")[0]) in SPLITS else 0,
                     "dashed": short(name) == "relaxed_nelbo",
-                    "points": thinned(curves[name]),
+                    "points": points(curves[name]),
                 }
                 for name in names
             ],
@@ -62,7 +62,7 @@ def order(name: str) -> tuple[bool, tuple[int, bool, str], int]:
     return short(name) not in BOUNDS, position(short(name)), SPLITS.index(split) if split in SPLITS else len(SPLITS)
 
 
-def thinned(curve: Curve) -> Curve:
+def points(curve: Curve) -> Curve:
     kept = curve[:: math.ceil(len(curve) / POINTS) or 1]
     return kept if kept[-1] == curve[-1] else [*kept, curve[-1]]
 

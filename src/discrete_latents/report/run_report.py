@@ -45,8 +45,8 @@ def write_run_report(run: RunDirectory) -> Path:
         metrics=figures(results),
         facts={key: results[key] for key in ("seed", "eval_samples", "epochs", "steps", "seconds") if key in results},
         data=json.dumps({"charts": drawn(home)}).replace("<", "\\u003c"),
-        pictures=pictures(run),
-        config=configuration(home),
+        pictures=frames(run),
+        config=settings_text(home),
         commands={
             "Test it again": command(*program("eval"), setting("run", home)),
             "Train it further": command(
@@ -71,7 +71,7 @@ def drawn(run: RunDirectory) -> list[dict[str, Any]]:
     return charts(curves_of(read_table(run.metrics))) if run.metrics.exists() else []
 
 
-def pictures(run: RunDirectory) -> dict[str, list[tuple[str, str]]]:
+def frames(run: RunDirectory) -> dict[str, list[tuple[str, str]]]:
     """By name, the frames of each picture: when it was drawn, and its data URI; the last is of the end."""
     found: dict[str, list[tuple[str, str]]] = {}
     for epoch, folder in some(drawn_epochs(run.images)):
@@ -91,7 +91,7 @@ def some(epochs: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     return [epochs[round(i * (len(epochs) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
 
 
-def configuration(run: RunDirectory) -> str:
+def settings_text(run: RunDirectory) -> str:
     """The saved configuration as YAML, without secrets; empty where none was saved."""
     if not run.config.is_file():
         return ""
