@@ -77,7 +77,7 @@ class RunDirectory(Directory):
     @property
     def written(self) -> list[Path]:
         """The files and folders that training writes, except the saved configuration and logs."""
-        return [self.results, self.metrics, self.checkpoints, self.images, self.tensorboard, self.wandb]
+        return [self.results, self.metrics, self.checkpoints, self.images, self.report, self.tensorboard, self.wandb]
 
     def trace(self) -> Path | None:
         """A file or folder of a run that is here, which a new one would overwrite; None in a folder that is free.
