@@ -27,7 +27,7 @@ from discrete_latents.config.overrides import argument, hydra_value, key
 from discrete_latents.config.paths import path_argument, path_override
 from discrete_latents.config.printed_command import command, program, setting, trust_words
 from discrete_latents.errors import UserError, fail
-from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.directory import RunDirectory, SearchDirectory
 
 
 def use_saved_config(run: Path, output: Path) -> None:
@@ -121,6 +121,8 @@ def way_on(folder: str | os.PathLike[str]) -> str | None:
     folder from which none does."""
     run = RunDirectory(folder)
     if not (run.last.is_file() or run.overrides.is_file()):  # without a checkpoint it starts again
+        return None
+    if SearchDirectory(run.folder.parent).study.is_file():  # of a trial; the search goes on with another
         return None
     packages: set[str] = set()
     with suppress(UserError):
