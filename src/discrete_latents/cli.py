@@ -192,6 +192,8 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
             fail(composition_error(str(error), ()))
         except OSError as error:
             run = str(config.paths.output_dir)
+            if isinstance(error, PermissionError) and not is_below(error.filename, run):
+                fail(f"{error.filename}: {error.strerror}")
             if error.errno not in NO_ROOM and not (error.errno in NO_FOLDER and is_below(error.filename, run)):
                 raise
             fail(f"{run} cannot be written any more: {error}")
