@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from discrete_latents import cli, load_run
@@ -25,6 +26,7 @@ def give(how: str, run: Path, home: Path) -> tuple[int, str]:
     log.chmod(0o666)
     pid = os.fork()
     if pid == 0:
+        jaxtyping.config.update("jaxtyping_disable", True)
         code = 70
         try:
             file = log.open("w")
