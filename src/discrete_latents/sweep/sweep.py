@@ -79,7 +79,7 @@ class Sweep(Callback):
             fail(f"hydra.sweep.dir must be one folder for all jobs: {first_line(error)}")
         absolute = SweepDirectory(os.path.abspath(directory))  # a/../b is b, whatever a is
         with read_write(hydra):
-            if not varies(config):  # an experiment of a job names its own folder
+            if not folder_varies(config):  # an experiment of a job names its own folder
                 hydra.overrides.hydra.append(path_override("hydra.sweep.dir", directory))
         try:
             check_launcher(config.trainer, hydra.launcher)
@@ -142,7 +142,7 @@ def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
     folders bear its number."""
     sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     subdir, directory = sweep["subdir"], os.path.realpath(config.hydra.sweep.dir)
-    if not varies(config) and re.search(r"\$\{hydra[:.]job\.num\}", str(subdir)):
+    if not folder_varies(config) and re.search(r"\$\{hydra[:.]job\.num\}", str(subdir)):
         return
     loader = GlobalHydra.instance().config_loader()
     started: dict[str, int] = {}
@@ -168,7 +168,7 @@ def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
             )
 
 
-def varies(config: DictConfig) -> bool:
+def folder_varies(config: DictConfig) -> bool:
     """Whether a sweep's folder is named by settings that its jobs may set."""
     sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     return bool(re.search(r"\$\{(?!now:|experiment_name:|oc\.env:|hydra[:.]runtime)", str(sweep["dir"])))
