@@ -124,11 +124,8 @@ class EveryWrite:
         return list(self.compared())
 
     def compared(self) -> Iterator[str]:
-        """Of a sweep without pictures: they are drawn after a job's results, with which it is completed."""
-        apart = "images" if multirun(self.overrides) else ""
         one, other = (
-            {str(path.relative_to(folder)) for path in files(folder) if path.parent.name != apart}
-            for folder in (self.undisturbed, self.stopped)
+            {str(path.relative_to(folder)) for path in files(folder)} for folder in (self.undisturbed, self.stopped)
         )
         yield from (f"{'more' if name in other else 'missing'}: {name}" for name in sorted(one ^ other))
         for run in SweepDirectory(self.undisturbed).jobs():

@@ -23,7 +23,7 @@ from discrete_latents.config.composition_errors import composition_error, compos
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
-from discrete_latents.config.saved import saved_choices, use_saved_config
+from discrete_latents.config.saved import saved_choices, use_saved_config, way_on
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import protect_streams
 from discrete_latents.errors import UserError, fail
@@ -176,11 +176,12 @@ def is_below(path: object, folder: str) -> bool:
 
 def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback."""
-    composed = False
+    composed, folder = False, None
 
     def job(config: DictConfig) -> None:
-        nonlocal composed
+        nonlocal composed, folder
         composed = True
+        folder = HydraConfig.get().runtime.output_dir if task is train_task else None
         prepare_process()
         without_secrets(config)
         try:
@@ -191,6 +192,8 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
             fail(composition_error(str(error), ()))
         except OSError as error:
             run = str(config.paths.output_dir)
+            if isinstance(error, PermissionError) and not is_below(error.filename, run):
+                fail(f"{error.filename}: {error.strerror}")
             if error.errno not in NO_ROOM and not (error.errno in NO_FOLDER and is_below(error.filename, run)):
                 raise
             fail(f"{run} cannot be written any more: {error}")
@@ -204,7 +207,8 @@ def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
         with HELD:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except KeyboardInterrupt:
-        fail(f"interrupted; {sweep.resume_hint()}" if sweep.Sweep.directory else "interrupted")
+        way = sweep.resume_hint() if sweep.Sweep.directory else way_on(folder) if folder else None
+        fail("; ".join(filter(None, ("interrupted", way))))
     except Exception as error:
         if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.directory):
             fail(composition_mistake(error, config_name))

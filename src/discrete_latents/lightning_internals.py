@@ -5,7 +5,8 @@ this package's models, data or settings.
 """
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -90,17 +91,37 @@ def overrides(thing: object, functions: Mapping[str, Any]) -> bool:
 
 
 class ExactEpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over the batches of an epoch, except that a run which is resumed where max_steps stopped it
-    trains on no further batch."""
+    """Lightning's loop over the batches of an epoch, with three exceptions.
+
+    A run which is resumed where max_steps stopped it trains on no further batch. Training is not stopped while
+    gradients are kept for a later step, which would be lost. A validation that was cut begins again on resume.
+    """
 
     @property
     def done(self) -> bool:
+        if self.validates_again or (not self.restarting and gradients_are_kept(self.trainer)):
+            return False
         return (self.restarting and self.global_step == self.max_steps) or super().done
+
+    @property
+    def validates_again(self) -> bool:
+        """Whether the run was saved by `restart_validation`, and nothing has been done since it was resumed."""
+        return self.restarting and self.val_loop.restarted_mid_evaluation and validation_follows(self.trainer)
+
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        trainer, stops = self.trainer, self.trainer.should_stop  # Lightning validates before it stops
+        trainer.should_stop = stops and not gradients_are_kept(trainer)
+        try:
+            return super()._should_check_val_fx(data_fetcher)
+        finally:
+            trainer.should_stop = stops
 
     def reset(self) -> None:
         super().reset()
         if self.restarted_on_last and self.done:  # saved at a validation, before the step was counted for loggers
             self._batches_that_stepped += 1
+        if self.val_loop.restarted_mid_evaluation:
+            self.val_loop.batch_progress.reset()
 
 
 class ExactFitLoop(_FitLoop):
@@ -323,6 +344,26 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     fetcher = trainer.fit_loop._data_fetcher
     assert fetcher is not None
     return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def restart_validation(trainer: pl.Trainer) -> None:
+    """Makes a checkpoint that is written within a validation one from which that validation begins again."""
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.reset()
+    progress.increment_ready()
+    progress.increment_started()
+
+
+@contextmanager
+def epoch_goes_on(trainer: pl.Trainer) -> Iterator[None]:
+    """Counts the epoch that has just ended as one that goes on, for a checkpoint of an epoch that was cut."""
+    progress: Any = trainer.fit_loop.epoch_progress
+    progress.total.processed -= 1
+    progress.current.processed -= 1
+    try:
+        yield
+    finally:
+        progress.increment_processed()
 
 
 def log_epoch(trainer: pl.Trainer) -> None:

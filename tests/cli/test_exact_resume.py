@@ -19,8 +19,10 @@ import torch
 from discrete_latents import cli, load_run
 from discrete_latents.runs.directory import RunDirectory
 from scripts.soak import differences
+from scripts.soak.comparison import same
 from tests.cli.conftest import SMALL, shell, weights
 from tests.cli.test_resume import results
+from tests.helpers.tables import rest_is_slow
 from tests.helpers.witness import TESTS
 
 KILLED = 99
@@ -218,7 +220,6 @@ def test_rows_that_are_missing_are_named(straight, tmp_path, left):
     assert said in log.read_text()
 
 
-@pytest.mark.xfail(reason="resumed twice, a run that max_time stopped within an epoch ends there, as if it were whole")
 @pytest.mark.slow
 def test_a_run_that_max_time_stopped_goes_on_from_there(tmp_path):
     """Whenever that was: within an epoch, mostly."""
@@ -235,6 +236,91 @@ def test_a_run_that_max_time_stopped_goes_on_from_there(tmp_path):
     one, other = (torch.load(path, weights_only=True) for path in last)
     assert one["global_step"] == other["global_step"] == 13 * (first["epochs"] + 1)
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+
+
+class Stop(pl.Callback):
+    """Stops training after a step as max_time does: within an epoch, after a validation, and again on resume.
+
+    late: after the other callbacks' part of the step.
+    """
+
+    def __init__(self, step: int, late: bool = False) -> None:
+        self.step, self.reached, self.late = step, 0, late
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.late and trainer.callbacks[-1] is not self:  # type: ignore[attr-defined]
+            trainer.callbacks.append(trainer.callbacks.pop(trainer.callbacks.index(self)))  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = self.reached >= self.step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        self.reached = trainer.global_step
+        trainer.should_stop |= self.reached >= self.step
+
+    def state_dict(self) -> dict[str, int]:
+        return {"reached": self.reached}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.reached = state_dict["reached"]
+
+
+STOP = f"+callbacks.stop._target_={__name__}.Stop"
+ENDS = ["trainer.max_epochs=3"]
+CUT = {
+    "a limit of steps": ([*ENDS, "trainer.max_steps=10"], ["trainer.max_steps=-1"], 10),
+    "time": ([*ENDS, STOP, "+callbacks.stop.step=10"], ["callbacks.stop.step=1000"], 10),
+    "time, while gradients are kept": (
+        [*ENDS, STOP, "+callbacks.stop.step=5", TOGETHER + "=3"],
+        ["callbacks.stop.step=1000"],
+        5,
+    ),
+    "time, and a limit of batches": (
+        [*ENDS, STOP, "+callbacks.stop.step=8", "+trainer.limit_train_batches=5"],
+        ["callbacks.stop.step=1000"],
+        8,
+    ),
+    "a callback behind all others": (
+        [*ENDS, STOP, "+callbacks.stop.step=10", "+callbacks.stop.late=true", "trainer.check_val_every_n_epoch=5"],
+        ["callbacks.stop.step=1000"],
+        10,
+    ),
+    "time in Lightning's loop": (
+        [*ENDS, STOP, "+callbacks.stop.step=10", "steps_per_loop=1"],
+        ["callbacks.stop.step=1000"],
+        10,
+    ),
+    "early stopping": ([*EARLY, *ENDS, WITHIN + "=3"], ["callbacks.early.patience=100"], 10),
+    "a limit of steps, while gradients are kept": (
+        [*ENDS, "trainer.max_steps=5", TOGETHER + "=2"],
+        ["trainer.max_steps=-1"],
+        5,
+    ),
+}
+"""Settings of a run that stops within an epoch, the changes with which it goes on, and the step that it stops at."""
+
+
+@pytest.mark.parametrize("case", rest_is_slow(list(CUT), 1))
+def test_a_run_that_was_stopped_within_an_epoch_and_resumed_twice_goes_on_from_there(tmp_path, case):
+    words, further, step = CUT[case]
+    words = [*SMALL, "data.batch_size=200", "trainer.log_every_n_steps=2", *words]
+    run, expected, log = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "straight"), tmp_path / "log"
+    assert train(*words, f"hydra.run.dir={run}", log=log) == 0, log.read_text()
+    for _ in range(2):
+        saved = torch.load(run.last, weights_only=True)
+        assert (saved["global_step"], run.read_results()["steps"]) == (step, step)
+        assert train(f"resume={run}", TRUST, log=log) == 0, log.read_text()
+    assert train(f"resume={run}", TRUST, *further, log=log) == 0, log.read_text()
+    assert train(*words, *further, f"hydra.run.dir={expected}", log=log) == 0, log.read_text()
+    one, other = (torch.load(each.last, weights_only=True) for each in (expected, run))
+    assert other["global_step"] > step
+    for key in ("epoch", "global_step", "state_dict", "optimizer_states", "noise"):
+        assert same(one[key], other[key]), key
+    of_training = []
+    for each in (expected, run):
+        with each.metrics.open(newline="") as file:
+            of_training.append([(row["step"], row["train/relaxed_nelbo"]) for row in csv.DictReader(file)])
+    assert [row for row in of_training[0] if row[1]] == [row for row in of_training[1] if row[1]]
 
 
 @pytest.mark.slow

@@ -50,9 +50,10 @@ def test_a_run_stopped_by_sigterm_in_an_epoch_goes_on_as_if_it_never_was(command
     assert command("train", *words, "hydra.run.dir=straight").code == 0
     outcome = command("train", *words, *stopping(17), "hydra.run.dir=stopped")
     assert outcome.code == 128 + signal.SIGTERM
-    assert beyond_progress(outcome.err) == [
-        f"stopped by SIGTERM after step 17; to go on: python train.py resume={tmp_path}/stopped"
-    ]
+    (said,) = beyond_progress(outcome.err)
+    assert (
+        said == f"stopped by SIGTERM after step 17; to go on: python train.py resume={tmp_path}/stopped 'trust=[tests]'"
+    )
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     saved = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
     assert (saved["global_step"], saved["epoch"]) == (17, 1)

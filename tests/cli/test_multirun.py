@@ -62,7 +62,7 @@ def finished_sweep(tmp_path_factory) -> Run:
     words = [*SMALL, *WITNESS, f"trainer.max_epochs={EPOCHS}", f"latent={','.join(LATENTS)}", "seed=0,1"]
     code, errors = stopped(["-m", *words, "hydra.sweep.dir=sweep"], cwd, 0, signal.SIGINT)
     (said,) = beyond_progress(errors)
-    assert (code, said) == (1, "error: interrupted; to go on: python train.py sweep.resume=sweep")
+    assert (code, said) == (1, "error: interrupted; to go on: python train.py sweep.resume=sweep 'trust=[tests]'")
     assert statuses(sweep) == [None] * 6
     code, _ = stopped(["sweep.resume=sweep", "trust=[tests]"], cwd, 3, signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -13,8 +13,11 @@ import pytest
 
 from discrete_latents.data import ImageData
 from discrete_latents.models import LatentModel
+from discrete_latents.runs.directory import RunDirectory
+from scripts.soak import differences
 from tests.cli.conftest import ROOT, SMALL, beyond_progress
 from tests.cli.test_resume import results
+from tests.helpers.tables import rest_is_slow
 from tests.helpers.witness import TESTS
 
 pytestmark = [
@@ -55,6 +58,56 @@ def test_in_a_test_batch(command, monkeypatch, finished, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert command("train", "resume=run", "eval_samples=20").code == 0
     assert results(tmp_path / "run")["metrics"] == results(finished.folder)["metrics"]
+
+
+class Interrupted:
+    """A validation step in one of whose calls SIGTERM comes, when it has done its work and would go on for long."""
+
+    def __init__(self, call: int) -> None:
+        self.call, self.calls, self.step = call, 0, LatentModel.validation_step
+
+    def __call__(self, model: LatentModel, *batch: object) -> None:
+        self.step(model, *batch)  # type: ignore[arg-type]
+        self.calls += 1
+        if self.calls == self.call:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(100)
+
+
+WITHIN_EPOCHS = ["+trainer.val_check_interval=3", "data.eval_batch_size=100"]
+IN_VALIDATION = {
+    "at the end of an epoch": (["data.eval_batch_size=100"], [3, 1]),
+    "within an epoch": (WITHIN_EPOCHS, [5, 2]),
+    "of the last step": ([*WITHIN_EPOCHS, "trainer.max_steps=6"], [6]),
+    "of the last epoch": (["data.eval_batch_size=100"], [5, 1]),
+    "in Lightning's loop": ([*WITHIN_EPOCHS, "steps_per_loop=1"], [2, 1]),
+    "while gradients are kept": ([*WITHIN_EPOCHS, "+trainer.accumulate_grad_batches=2"], [2, 1]),
+    "after every step": (["+trainer.val_check_interval=1", "callbacks.checkpoint.every_n_steps=1"], [2, 1, 7]),
+}
+"""Settings, and the calls of the validation step, counted from each start, in which SIGTERM comes."""
+
+
+@pytest.mark.parametrize("case", rest_is_slow(list(IN_VALIDATION), 2))
+def test_in_a_validation_batch(command, monkeypatch, tmp_path, case):
+    further, calls = IN_VALIDATION[case]
+    words = [*SMALL, "data.batch_size=200", "trainer.log_every_n_steps=2", *further]
+    assert command("train", *words, "hydra.run.dir=straight").code == 0
+    start = [*words, "hydra.run.dir=run"]
+    for call in calls:
+        with monkeypatch.context() as patched:
+            interrupted = Interrupted(call)
+            patched.setattr(LatentModel, "validation_step", lambda *given: interrupted(*given))  # noqa: B023
+            started = time.monotonic()
+            outcome = command("train", *start)
+            assert time.monotonic() - started < 60
+        assert outcome.code == 128 + signal.SIGTERM, outcome.err
+        (said,) = beyond_progress(outcome.err)
+        assert said.endswith(f"; to go on: python train.py resume={tmp_path}/run")
+        start = ["resume=run"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    outcome = command("train", "resume=run")
+    assert outcome.code == 0, outcome.err
+    assert differences(RunDirectory(tmp_path / "straight"), RunDirectory(tmp_path / "run")) == []
 
 
 def test_in_an_evaluation(command, monkeypatch, finished, tmp_path):

@@ -168,3 +168,19 @@ def test_a_folder_that_can_only_be_read_is_one_line(command, tmp_path):
     outcome = command("train", "resume=run", "trainer.max_epochs=3")
     assert (outcome.code, outcome.err.count("\n")) == (1, 1), outcome.err
     assert "resume = run must be a folder that can be written" in outcome.err
+
+
+def test_a_folder_of_checkpoints_that_a_live_run_uses_is_left_alone(command, tmp_path):
+    """Before its first checkpoint, too."""
+    folder = RunDirectory(tmp_path / "shared")
+    folder.folder.mkdir()
+    shared = f"callbacks.checkpoint.dirpath={folder}"
+    with hold(folder):
+        outcome = command("train", *ONE, shared, "hydra.run.dir=a")
+        assert (outcome.code, outcome.err.count("\n")) == (1, 1), outcome.err
+        assert outcome.err.startswith(f"error: callbacks.checkpoint.dirpath = {folder}: {folder} is in use by process")
+    assert not list(folder.folder.glob("*.ckpt"))
+    assert command("train", *ONE, shared, "hydra.run.dir=b").code == 0
+    outcome = command("train", *ONE, shared, "hydra.run.dir=c")
+    assert (outcome.code, "holds checkpoints already" in outcome.err) == (1, True)
+    assert command("train", "resume=b", shared).code == 0

@@ -19,10 +19,12 @@ from discrete_latents.checks import whole
 from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import (
     BestCheckpoint,
+    epoch_goes_on,
     gradients_are_kept,
     is_last_batch,
     log_epoch,
     optimizer_steps_now,
+    restart_validation,
     set_received_sigterm,
     training_ends,
     validation_follows,
@@ -108,6 +110,7 @@ class Checkpoints(BestCheckpoint):
         except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
             raise ValueError(f"filename must be a template of a name, got {self.filename!r}: {error}") from error
         self.signals = StopSignals()
+        self.resumed_at: int | None = None
 
     def format_checkpoint_name(self, metrics: Any, *arguments: Any, **how: Any) -> str:
         path = Path(super().format_checkpoint_name(metrics, *arguments, **how))
@@ -141,22 +144,36 @@ class Checkpoints(BestCheckpoint):
         if stop:
             set_received_sigterm(trainer, between)
 
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        if self.signals.taken:
+            self.signals.begin_validation_batch(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        self.signals.at_once = False
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if self.fitting(trainer) and not is_last_batch(trainer) and not gradients_are_kept(trainer):
             self.write_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        saved = self.is_saved(trainer) or trainer.global_step == self.resumed_at
+        if not (is_last_batch(trainer) or saved):  # the epoch was cut, by what stops training
+            with epoch_goes_on(trainer):
+                self.write_last(trainer)
         log_epoch(trainer)  # or a run that goes on from here would never log this epoch
         super().on_train_epoch_end(trainer, pl_module)
-        if is_last_batch(trainer) or not (self.is_saved(trainer) or gradients_are_kept(trainer)):
-            self.write_last(trainer)  # and not where max_steps came first: from here Lightning would begin the next
+        if is_last_batch(trainer):
+            self.write_last(trainer)
         set_received_sigterm(trainer, self.signals.asked_anywhere(trainer))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not (isinstance(exception, SIGTERMException) and self.signals.taken):
             return  # SIGTERM is heeded between two batches, any other exception is raised in the middle of something
         if not (self.is_saved(trainer) or gradients_are_kept(trainer)):
+            if trainer.validating:
+                restart_validation(trainer)
+                self.signals.restore_noise()
             self.write_last(trainer)
         self.signals.requeue(trainer)
 
@@ -177,6 +194,7 @@ class Checkpoints(BestCheckpoint):
         if not self.fitting(trainer):
             return
         self.check_rule(checkpoint)
+        self.resumed_at = checkpoint["global_step"]
         threads, former = torch.get_num_threads(), checkpoint.get("threads")
         if former not in (None, threads) and trainer.strategy.root_device.type == "cpu":
             rank_zero_only(log.warning)(

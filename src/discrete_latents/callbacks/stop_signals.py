@@ -1,4 +1,4 @@
-"""Stop signals, handled between batches by all processes together."""
+"""Stop signals, handled between training batches by all processes together, and within a validation batch."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from discrete_latents.lightning_internals import before_each_batch, gradients_are_kept, heeded_signals
@@ -14,13 +15,14 @@ from discrete_latents.lightning_internals import before_each_batch, gradients_ar
 class StopSignals:
     """Handles SIGTERM and SLURM's warning before the time limit, after which the job is requeued.
 
-    asked: whether this process received one. taken: the handlers that were replaced, while training. Lightning's own
-    handlers communicate with other processes, and save for SLURM, in the middle of a step: they can hang or save half a
-    step.
+    asked: whether this process received one. at_once: whether one would stop it within the present batch, of a
+    validation. taken: the handlers that were replaced, while training. Lightning's own handlers communicate with other
+    processes, and save for SLURM, in the middle of a step: they can hang or save half a step.
     """
 
     def __init__(self) -> None:
-        self.asked = self.asked_for_requeue = False
+        self.asked = self.asked_for_requeue = self.at_once = False
+        self.noise: torch.Tensor | None = None
         self.taken: dict[signal.Signals, Any] = {}
 
     def take_over(self, trainer: pl.Trainer) -> None:
@@ -44,9 +46,22 @@ class StopSignals:
 
     def stop(self, *_: Any) -> None:
         self.asked = True
+        if self.at_once:
+            self.at_once = False
+            raise SIGTERMException
 
     def stop_and_requeue(self, *_: Any) -> None:
-        self.asked = self.asked_for_requeue = True
+        self.asked_for_requeue = True
+        self.stop()
+
+    def begin_validation_batch(self, trainer: pl.Trainer) -> None:
+        """Raises SIGTERMException in every process if any received a signal. If this process is the only one, a signal
+        within the batch raises it there: a validation changes nothing that training goes on from."""
+        if self.asked_anywhere(trainer):
+            raise SIGTERMException
+        if trainer.world_size == 1:
+            self.noise = torch.get_rng_state()
+            self.at_once = True
 
     def asked_anywhere(self, trainer: pl.Trainer) -> bool:
         """Whether any process received a signal. Synchronises all processes."""
@@ -56,6 +71,11 @@ class StopSignals:
         """Raises SIGTERMException in every process if any received a signal and no gradients wait for a step."""
         if not gradients_are_kept(trainer) and self.asked_anywhere(trainer):
             raise SIGTERMException
+
+    def restore_noise(self) -> None:
+        """Sets the noise of before the validation batch that a signal has stopped, which has its own."""
+        if self.noise is not None:
+            torch.set_rng_state(self.noise)
 
     def requeue(self, trainer: pl.Trainer) -> None:
         """Requeues this job if SLURM asked for the stop. Call after the run is saved."""

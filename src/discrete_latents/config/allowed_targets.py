@@ -210,6 +210,18 @@ def check_trust(packages: Any) -> tuple[str, ...]:
     return tuple(named)
 
 
+def packages_to_trust(settings: Any) -> set[str]:
+    """The user's own packages that a configuration names: `trust` must name them where it is a saved one."""
+    named = [(place, value) for place, value in values_by_place((), settings) if place[-1] == "_target_"]
+    packages = set()
+    for place, value in named:
+        try:
+            check_target(place[:-1], value, ())
+        except UserError:
+            packages.add(str(value).partition(".")[0])
+    return {package for package in packages - UNTRUSTED if package.isidentifier()}
+
+
 def shortened(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}…"

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from discrete_latents.config.paths import in_grammar
@@ -22,6 +23,11 @@ def program(name: str) -> tuple[str, ...]:
     """The words that start train or eval: the installed command where this is one, else the checkout's script."""
     installed = Path(sys.argv[0]).name.startswith(INSTALLED)
     return (f"{INSTALLED}{name}",) if installed else ("python", f"{name}.py")
+
+
+def trust_words(packages: Collection[str]) -> list[str]:
+    """The override that trusts packages; none for none."""
+    return [f"trust=[{','.join(sorted(packages))}]"] if packages else []
 
 
 def command(*words: str) -> str:

@@ -1,23 +1,33 @@
 """Commands that start from the configuration that a run has saved."""
 
 import atexit
+import os
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from discrete_latents.config.allowed_targets import Own, check_saved, check_trust, nothing, values_by_place
+from discrete_latents.config.allowed_targets import (
+    Own,
+    check_saved,
+    check_trust,
+    nothing,
+    packages_to_trust,
+    values_by_place,
+)
 from discrete_latents.config.changes import changed_before
 from discrete_latents.config.compose import CONFIGS, dotted
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, hydra_value, key
 from discrete_latents.config.paths import path_argument, path_override
+from discrete_latents.config.printed_command import command, program, setting, trust_words
 from discrete_latents.errors import UserError, fail
-from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.runs.directory import RunDirectory, SearchDirectory
 
 
 def use_saved_config(run: Path, output: Path) -> None:
@@ -104,6 +114,20 @@ def start_from(config: DictConfig, output: Path) -> list[str]:
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
+
+
+def way_on(folder: str | os.PathLike[str]) -> str | None:
+    """How a run goes on, "to go on: python train.py …", with the packages that its configuration needs; None for a
+    folder from which none does."""
+    run = RunDirectory(folder)
+    if not (run.last.is_file() or run.overrides.is_file()):  # without a checkpoint it starts again
+        return None
+    if SearchDirectory(run.folder.parent).study.is_file():  # of a trial; the search goes on with another
+        return None
+    packages: set[str] = set()
+    with suppress(UserError):
+        packages = packages_to_trust(OmegaConf.to_container(run.read_config()))
+    return f"to go on: {command(*program('train'), setting('resume', folder), *trust_words(packages))}"
 
 
 def saved_choices(run: Path) -> Mapping[str, str]:

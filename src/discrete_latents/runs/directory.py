@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.atomic_write import atomic_folder
 from discrete_latents.errors import UserError
-from discrete_latents.runs.files import plain_name, read_json, reason
+from discrete_latents.runs.files import is_file, plain_name, read_json, reason
 from discrete_latents.runs.saved_hydra import used_of_hydra
 from discrete_latents.runs.saved_yaml import LARGEST, read_yaml
 from discrete_latents.secrecy import masked
@@ -106,7 +106,7 @@ class RunDirectory(Directory):
         if which not in ("best", "last"):
             raise UserError(f"ckpt must be best or last, got {which!r}")
         path = self.tested() if which == "best" else self.last
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"{self} has no checkpoint {path.name} in {path.parent}")
         return path
 
@@ -120,9 +120,9 @@ class RunDirectory(Directory):
 
         results = self.read_results()
         named = results.get("checkpoint")
-        if self.best.is_file() and (named is None or self.inside(named, self.results) == self.best):
+        if is_file(self.best) and (named is None or self.inside(named, self.results) == self.best):
             return self.best
-        progress = best_of(self.last) if self.last.is_file() else None
+        progress = best_of(self.last) if is_file(self.last) else None
         if named is not None and (progress is None or progress.step <= results.get("steps", 0)):
             return self.inside(named, self.results)
         return self.inside(progress.path, self.last) if progress and progress.path else self.best
@@ -149,7 +149,7 @@ class RunDirectory(Directory):
         """
         from discrete_latents.runs.checkpoints import follows_last
 
-        if self.last.is_file():
+        if is_file(self.last):
             return self.last
         ended = self.read_results().get("status", "failed") != "failed"
         if ended or any(map(follows_last, self.checkpoints.glob("*.ckpt"))):

@@ -32,6 +32,14 @@ def check_regular(path: Path, largest: float = float("inf")) -> None:
         raise ValueError(f"it must have at most {int(largest)} bytes, got {found.st_size}")
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file. Raises UserError where that may not be seen."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_json(path: Path, name: str | None = None) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError, and UserError for a file that cannot be read or holds something else.
 

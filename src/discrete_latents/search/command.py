@@ -11,6 +11,7 @@ Settings of a search, in configs/search/default.yaml: search.trials (in all), .w
 validation; no test image is used.
 """
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -45,6 +46,10 @@ def search_main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", flush=True)
         sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            print("stopped by SIGTERM; the same command goes on from here", flush=True)
+        raise
 
 
 def expanded_path(path: str) -> Path:

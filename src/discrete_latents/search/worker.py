@@ -43,7 +43,7 @@ def work(search: Search, study: Study, interrupted: Callable[[], bool], until: f
         trial, running = begun
         try:
             run_trial(search, study, trial, interrupted)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # SIGTERM's is a SystemExit
             study.tell(trial, state=TrialState.FAIL)
             say(f"trial {trial.number}: interrupted")
             raise

@@ -46,7 +46,14 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
     sweep = os.path.realpath(os.path.join(hydra.runtime.cwd, hydra.sweep.dir))
     if not Path(os.path.realpath(run)).is_relative_to(sweep):
         raise UserError(f"hydra.sweep.subdir must name a folder in {sweep}, got {hydra.sweep.subdir}")
-    with hold(run, wait=lambda _: log.warning("waiting for another process that runs the job in %s", run)):
+    killed = run.holder.exists()
+
+    def wait(_: str) -> None:
+        nonlocal killed
+        killed = False
+        log.warning("waiting for another process that runs the job in %s", run)
+
+    with hold(run, wait):
         if other := other_run(run, hydra):
             print(one_line(f"error: job {hydra.job.num} is not started: {other}"), file=sys.stderr, flush=True)
             return
@@ -56,7 +63,8 @@ def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
             print(one_line(f"job {hydra.job.num} is left as it is: {error}"), flush=True)
             return
         try:
-            if status in DONE:
+            killed &= run.last.is_file()
+            if status in DONE and not (killed and status == "completed"):  # what comes after the test may be missing
                 print(one_line(f"{run} is {status}"), flush=True)
                 return
             config = prepare_job(run, config, hydra)

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,11 +19,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.atomic_write import atomic_write
+from discrete_latents.config.allowed_targets import packages_to_trust
 from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
-from discrete_latents.config.printed_command import command, program, setting, shell_word
+from discrete_latents.config.printed_command import command, program, setting, shell_word, trust_words
 from discrete_latents.config.saved import trusted
-from discrete_latents.errors import UserError, fail, one_line
+from discrete_latents.errors import UserError, fail, first_line, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import claim
 from discrete_latents.runs.results_table import show_sweep
@@ -62,6 +64,8 @@ class Sweep(Callback):
     """Whether the command finishes a sweep that is in its directory."""
     overrides: ClassVar[list[list[str]]] = []
     """Of each job."""
+    packages: ClassVar[set[str]] = set()
+    """The user's own, which the command that goes on must trust."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
@@ -69,8 +73,14 @@ class Sweep(Callback):
             jobs = job_overrides(hydra)
         except HydraException:  # the sweeper will raise it again
             return
-        directory = SweepDirectory(hydra.sweep.dir)
+        try:
+            directory = SweepDirectory(hydra.sweep.dir)
+        except OmegaConfBaseException as error:
+            fail(f"hydra.sweep.dir must be one folder for all jobs: {first_line(error)}")
         absolute = SweepDirectory(os.path.abspath(directory))  # a/../b is b, whatever a is
+        with read_write(hydra):
+            if not folder_varies(config):  # an experiment of a job names its own folder
+                hydra.overrides.hydra.append(path_override("hydra.sweep.dir", directory))
         try:
             check_launcher(config.trainer, hydra.launcher)
             check_subdirs(config, jobs)
@@ -89,6 +99,7 @@ class Sweep(Callback):
                     "that the sweep takes have changed"
                 )
         saved = masked(OmegaConf.to_container(config))
+        Sweep.packages = {*trusted(), *packages_to_trust({name: saved[name] for name in saved if name != "hydra"})}
         try:
             atomic_write(Sweep.directory.multirun_copy, OmegaConf.to_yaml(OmegaConf.create(saved)))
         except OSError as error:  # of which Hydra would only warn
@@ -127,9 +138,11 @@ def taken(directory: SweepDirectory) -> str:
 
 
 def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
-    """Raises UserError where two jobs would write into one folder. Takes 0.1 s a job unless folders bear its number."""
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index]
-    if re.search(r"\$\{hydra[:.]job\.num\}", str(subdir)):
+    """Raises UserError where a job would not write into a folder of its own in the sweep's. Takes 0.1 s a job unless
+    folders bear its number."""
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir, directory = sweep["subdir"], os.path.realpath(config.hydra.sweep.dir)
+    if not folder_varies(config) and re.search(r"\$\{hydra[:.]job\.num\}", str(subdir)):
         return
     loader = GlobalHydra.instance().config_loader()
     started: dict[str, int] = {}
@@ -139,14 +152,26 @@ def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
             with open_dict(job):
                 job.hydra.job.num = job.hydra.job.id = number
             with hydra_config(job):
-                folder = os.path.realpath(os.path.join(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir)))
+                own = os.path.realpath(str(job.hydra.sweep.dir))
+                folder = os.path.realpath(os.path.join(own, str(job.hydra.sweep.subdir)))
         except (HydraException, OmegaConfBaseException):  # the launcher will raise it again
             return
+        if own != directory:
+            raise UserError(
+                f"hydra.sweep.dir = {sweep['dir']}: job {number} ({' '.join(overrides)}) would be in {own}, which is "
+                f"not the sweep's folder, {directory}; hydra.sweep.subdir names the folders of jobs"
+            )
         if (other := started.setdefault(folder, number)) != number:
             raise UserError(
                 f"hydra.sweep.subdir = {subdir}: jobs {other} ({' '.join(jobs[other])}) and {number} "
                 f"({' '.join(overrides)}) would share the folder {folder}; leave it out, or name all that varies"
             )
+
+
+def folder_varies(config: DictConfig) -> bool:
+    """Whether a sweep's folder is named by settings that its jobs may set."""
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    return bool(re.search(r"\$\{(?!now:|experiment_name:|oc\.env:|hydra[:.]runtime)", str(sweep["dir"])))
 
 
 def job_overrides(hydra: DictConfig) -> list[list[str]]:
@@ -245,4 +270,10 @@ def report() -> None:
 
 def resume_hint() -> str:
     """The command that finishes the sweep."""
-    return f"to go on: {command(*program('train'), setting('sweep.resume', str(Sweep.directory or '')))}"
+    assert Sweep.directory is not None
+    packages = Sweep.packages.copy()
+    for run, _ in started_jobs(Sweep.directory).values():  # options that jobs choose
+        with suppress(UserError):
+            packages |= packages_to_trust(OmegaConf.to_container(run.read_config()))
+    words = setting("sweep.resume", Sweep.directory), *trust_words(packages)
+    return f"to go on: {command(*program('train'), *words)}"

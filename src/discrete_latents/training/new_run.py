@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,8 +15,9 @@ from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import verbatim
 from discrete_latents.config.printed_command import setting, shell_word
 from discrete_latents.errors import UserError, fail
+from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
-from discrete_latents.runs.lock import claim
+from discrete_latents.runs.lock import claim, hold
 
 
 class NewRun(Callback):
@@ -55,6 +56,30 @@ def taken_by_run(name: str, folder: str) -> str | None:
         return None
     way = f", or continue it with {shell_word(setting('resume', folder))}" if found == run.hydra else ""
     return f"{name} = {folder} holds a run already ({found.name}); name another folder{way}"
+
+
+@contextmanager
+def own_checkpoints(run: RunDirectory, new: bool) -> Iterator[None]:
+    """Holds the folder of a run's checkpoints, where that is not in the run's own.
+
+    new: the run is not resumed. Raises UserError for a folder that another run uses, that holds checkpoints of a run
+    that is not resumed, and that cannot be written.
+    """
+    if same_folder(run.checkpoints, RunDirectory(run.folder).checkpoints):
+        yield
+        return
+    said = f"callbacks.checkpoint.dirpath = {run.checkpoints}"
+    with ExitStack() as stack:
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(RunDirectory(run.checkpoints)))
+        except UserError as error:
+            raise UserError(f"{said}: {error}") from error
+        except OSError as error:
+            raise UserError(f"{said} must be a folder that can be written: {error}") from error
+        if new and is_first() and any(run.checkpoints.glob("*.ckpt")):
+            raise UserError(f"{said} holds checkpoints already; name another folder")
+        yield
 
 
 def one_folder(config: DictConfig) -> str:

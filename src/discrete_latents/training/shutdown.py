@@ -19,10 +19,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
-from discrete_latents.config.printed_command import command, program, setting
+from discrete_latents.config.saved import way_on
 from discrete_latents.lightning_internals import use_given_sigterm_handler
 from discrete_latents.parent import known_to_children, launching_parent
-from discrete_latents.runs.directory import RunDirectory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,10 +63,7 @@ def stop_at_once(*_: object) -> None:
 @rank_zero_only
 def say_stopped(when: str, folder: str) -> None:
     """Says that SIGTERM has stopped a run, and how it goes on, if it does."""
-    run = RunDirectory(folder)
-    goes_on = run.last.is_file() or run.overrides.is_file()  # without a checkpoint it starts again
-    how = f"; to go on: {command(*program('train'), setting('resume', folder))}" if goes_on else ""
-    print(f"stopped by SIGTERM {when}{how}", file=sys.stderr)
+    print("; ".join(filter(None, (f"stopped by SIGTERM {when}", way_on(folder)))), file=sys.stderr)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from discrete_latents.training.early_stop import KeptStop
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.monitors import check_monitors
+from discrete_latents.training.new_run import own_checkpoints
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.resumed_state import check_state
@@ -54,17 +55,26 @@ def train(
     test images; the results then have no metrics. changes: of a run that is resumed, to be saved when it goes on.
     Returns the results. Raises UserError for settings that cannot work, before training starts.
     """
-    started = time.perf_counter()
     check_settings(config)
+    run = RunDirectory(config.paths.output_dir, OmegaConf.select(config, "callbacks.checkpoint.dirpath"))
+    with own_checkpoints(run, new=not config.resume):
+        return train_in(run, config, names, callbacks, test, changes)
+
+
+def train_in(
+    run: RunDirectory,
+    config: DictConfig,
+    names: Mapping[str, str],
+    callbacks: Sequence[pl.Callback],
+    test: bool,
+    changes: Changes | None,
+) -> dict[str, Any]:
+    """As `train`, in a directory that this process alone writes into."""
+    started = time.perf_counter()
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    checkpoints = OmegaConf.select(config, "callbacks.checkpoint.dirpath")
-    run = RunDirectory(config.paths.output_dir, checkpoints)
-    elsewhere = run.checkpoints != RunDirectory(run.folder).checkpoints
-    if not config.resume and elsewhere and any(run.checkpoints.glob("*.ckpt")):
-        raise UserError(f"callbacks.checkpoint.dirpath = {checkpoints} holds checkpoints already; name another folder")
-    resumed = RunDirectory(config.resume, checkpoints).last_checkpoint() if config.resume else None
+    resumed = RunDirectory(config.resume, run.checkpoints).last_checkpoint() if config.resume else None
     trainer = build_trainer(config)
     convert_precision(model, trainer)
     read = [resumed] if resumed else []
