@@ -32,7 +32,7 @@ ORDERS = {
         < image_warnings model_inputs < datamodule
     """,
     "latent": """
-        layout masks noise temperature < distributions sampler < estimator < evaluation exact < gradients
+        layout masks noise temperature < distributions sampler < estimator < evaluation exact kl_weight < gradients
         < pathwise score_function
     """,
     "latent.pathwise": """
@@ -45,8 +45,12 @@ ORDERS = {
     "loggers": "media metrics_csv wandb_run",
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
+<<<<<<< HEAD
     "optimization": "optimization",
     "report": "charts look pictures < run_report",
+=======
+    "optimization": "rate_schedule < optimization",
+>>>>>>> 5c71a04 (Learning rates, the weight of the KL and free bits are schedules of the step, each a group)
     "runs": """
         metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
         < lock results results_table

@@ -23,7 +23,7 @@ class Case:
 
     def settings(self) -> list[str]:
         """Overrides of train.py."""
-        overrides = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "optimizer.hold=1.0"]
+        overrides = [*EXPERIMENTS[self.model], f"data.batch_size={self.batch}", "lr_schedule.hold=1.0"]
         overrides += [f"trainer={TRAINERS[self.device]}"]
         if self.model != "structured":
             overrides += [

@@ -14,7 +14,7 @@ from discrete_latents.data import ImageData, digits
 from discrete_latents.latent import Exponential, GumbelSoftmax
 from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers import MetricsCSV
-from discrete_latents.optimization import Optimization
+from discrete_latents.optimization import LinearRate, Optimization
 from tests.helpers.fitting import make_model, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -56,7 +56,7 @@ def test_everything_goes_by_optimiser_steps(tmp_path, together, log_every, valid
     data = ImageData("digits", digits, batch_size=200, eval_batch_size=500)
     data.setup()
     model = make_model(GumbelSoftmax(Exponential(rate=0.05, period=1)))
-    model.optimization = Optimization(torch.optim.Adam, lr=1e-2, hold=0.5)
+    model.optimization = Optimization(torch.optim.Adam, lr=1e-2, schedule=LinearRate(0.5))
     steps, speed, path = Steps(), Throughput(), tmp_path / "metrics.csv"
     checkpoint = Checkpoints(every_n_steps=2, dirpath=tmp_path, filename="best", monitor="val/nelbo", save_last=True)
     trainer = quiet_trainer(

@@ -21,7 +21,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
-from discrete_latents.optimization import Optimization
+from discrete_latents.optimization import LinearRate, Optimization
 from tests.helpers.tables import rest_is_slow
 
 STEPS = 3 * 4
@@ -71,7 +71,7 @@ def fit(splits, folder: Path, interruption, every_n_steps=None, fast=True, hold=
     torch.manual_seed(0)
     data = ImageData("digits", lambda: splits, "dynamic", batch_size=400, eval_batch_size=125)
     data.setup()
-    optimization = Optimization(torch.optim.Adam, lr=0.1, hold=hold)
+    optimization = Optimization(torch.optim.Adam, lr=0.1, schedule=LinearRate(hold))
     estimator = GumbelSoftmax(Exponential(rate=0.05))
     model = CategoricalVAE(
         data.image_shape, 3, 4, MLP([8]), estimator=estimator, likelihood=Bernoulli(), optimization=optimization

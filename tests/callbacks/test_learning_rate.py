@@ -10,6 +10,7 @@ from discrete_latents.latent import GumbelSoftmax
 from discrete_latents.lightning_internals import use_fast_epoch_loop
 from discrete_latents.loggers.metrics_csv import MetricsCSV
 from discrete_latents.models import CategoricalVAE
+from discrete_latents.optimization import LinearRate
 from tests.helpers.fitting import make_model, quiet_trainer
 
 STEPS = 10
@@ -38,7 +39,7 @@ def monitored(path, fast, model):
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_monitor_sees_the_rate_of_the_step_that_comes(tmp_path, fast):
     model = make_model(GumbelSoftmax())
-    model.optimization.hold = 0.5
+    model.optimization.schedule = LinearRate(0.5)
     seen = monitored(tmp_path / "metrics.csv", fast, model)
     assert seen == {step: pytest.approx(LR * min(1, 2 * (1 - step / STEPS))) for step in range(STEPS)}
 

@@ -25,7 +25,7 @@ SMALL = [
     "model.num_latents=3",
     "model.num_classes=4",
     "model.network.hidden=[16]",
-    "optimizer.hold=1.0",  # no learning rate that depends on how long training is
+    "lr_schedule.hold=1.0",  # no learning rate that depends on how long training is
     "trainer.max_epochs=2",
     "eval_samples=20",
 ]

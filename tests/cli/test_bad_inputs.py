@@ -111,7 +111,7 @@ BAD_SETTINGS = [
     case(f"{SSL} model.dropout=1", "model.dropout must be at least 0 and below 1, got 1"),
     case(f"{SSL} model.warmup=-1", "model.warmup must be a whole number of at least 0, got -1"),
     # Optimisers.
-    case("optimizer.hold=true", "optimizer.hold must be a number between 0 and 1, got True"),
+    case("lr_schedule.hold=true", "lr_schedule.hold must be a number between 0 and 1, got True"),
     case("optimizer.algorithm=null", "optimizer.algorithm must be an object, by its _target_, got None"),
     case("optimizer.algorithm._target_=torch.optim.Foo", "optimizer.algorithm", "torch.optim.Foo"),
     case(

@@ -136,7 +136,7 @@ MISTAKES = [
     case("optimizer.lr=fast", "optimizer.lr must be", "greater than 0, got 'fast'"),
     case("optimizer.lr=null", "optimizer.lr must be", "greater than 0, got None"),
     case("optimizer.lr=inf", "optimizer.lr must be", "inf"),
-    case("optimizer.hold=2", "optimizer.hold must be", "between 0 and 1, got 2"),
+    case("lr_schedule.hold=2", "lr_schedule.hold must be", "between 0 and 1, got 2"),
     # The run.
     case("seed=-1", "seed must be a whole number of at least 0", "got -1"),
     case("seed=abc", "seed must be a whole number of at least 0", "got 'abc'"),

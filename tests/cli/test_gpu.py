@@ -44,7 +44,7 @@ def test_a_gpu_trains_every_model_as_a_cpu_does(on_cpu: tuple[list[str], float],
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_resumed_run_on_a_gpu_is_the_one_never_stopped(experiment: str, tmp_path: Path):
-    words = [f"experiment={experiment}", "trainer=gpu", "eval_samples=10", "optimizer.hold=1.0"]
+    words = [f"experiment={experiment}", "trainer=gpu", "eval_samples=10", "lr_schedule.hold=1.0"]
     results(tmp_path / "straight", *words, "trainer.max_epochs=3", cwd=tmp_path)
     results(tmp_path / "resumed", *words, "trainer.max_epochs=1", cwd=tmp_path)
     again = shell("train.py", f"resume={tmp_path / 'resumed'}", "trainer.max_epochs=3", cwd=tmp_path)

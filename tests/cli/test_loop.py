@@ -36,7 +36,7 @@ def test_steps_per_loop_changes_nothing_that_a_run_leaves(command, tmp_path, mon
     taken = []
     optimize = FastEpochLoop.optimize
     monkeypatch.setattr(FastEpochLoop, "optimize", lambda self, *batch: taken.append(1) or optimize(self, *batch))
-    words = [f"experiment={experiment}", *MODELS[experiment], "trainer.log_every_n_steps=5", "optimizer.hold=0.5"]
+    words = [f"experiment={experiment}", *MODELS[experiment], "trainer.log_every_n_steps=5", "lr_schedule.hold=0.5"]
     words += ["callbacks.checkpoint.every_n_steps=3", *SETTINGS[settings]]
     counts = {}
     for number in (1, 7, 25):

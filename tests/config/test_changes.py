@@ -40,7 +40,7 @@ def changed(saved, tmp_path):
     ("name", "value", "before"),
     [
         ("optimizer.lr", 0.3, "0.001"),
-        ("optimizer.hold", 0.2, "0.5"),
+        ("lr_schedule.hold", 0.2, "0.5"),
         ("data.binarization", "threshold", "fixed"),
         ("data.batch_size", 7, "100"),
         ("data.labelled", 5, "null"),

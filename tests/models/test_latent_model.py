@@ -18,7 +18,7 @@ from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks import MLP
-from discrete_latents.optimization import Optimization
+from discrete_latents.optimization import LinearRate, Optimization
 from tests.helpers.fitting import quiet_trainer
 
 N, K = 3, 4
@@ -48,7 +48,7 @@ def make(splits, estimator=None, seed=0, binarization="fixed", lr=3e-3, **settin
         network=MLP([10]),
         estimator=estimator or GumbelSoftmax(Exponential(rate=0.05)),
         likelihood=Bernoulli(),
-        optimization=Optimization(partial(torch.optim.Adam, fused=True), lr=lr, hold=0.5),
+        optimization=Optimization(partial(torch.optim.Adam, fused=True), lr=lr, schedule=LinearRate(0.5)),
         **{"eval_samples": 5} | settings,
     )
     model.set_base_rate(data.mean_image)

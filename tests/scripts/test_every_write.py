@@ -70,7 +70,7 @@ def test_a_process_is_stopped_at_the_write_and_leaves_what_was_written(tmp_path,
     assert files == left
 
 
-SHORT = ["optimizer.hold=1.0", "trainer.max_epochs=2", "eval_samples=5", "callbacks.pictures.every_n_epochs=0"]
+SHORT = ["lr_schedule.hold=1.0", "trainer.max_epochs=2", "eval_samples=5", "callbacks.pictures.every_n_epochs=0"]
 CASES = {
     "sbn_digits": (["experiment=sbn_digits", *MODELS["sbn_digits"], *SHORT], 16),
     "checkpoints by their names": ([*SMALL, *SHORT, "callbacks.checkpoint.filename='at-{step}'"], 28),

@@ -4,6 +4,7 @@ from discrete_latents.callbacks.checkpoint import Checkpoints
 from discrete_latents.callbacks.code_histogram import CodeHistogram
 from discrete_latents.callbacks.distance_to_exact import DistanceToExact
 from discrete_latents.callbacks.gradient_statistics import GradientStatistics
+from discrete_latents.callbacks.kl_weight_schedule import KLWeightSchedule
 from discrete_latents.callbacks.learning_rate import LearningRate
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress_bar import RunProgress
@@ -16,6 +17,7 @@ __all__ = [
     "CodeHistogram",
     "DistanceToExact",
     "GradientStatistics",
+    "KLWeightSchedule",
     "LearningRate",
     "Pictures",
     "RunProgress",

@@ -1,10 +1,14 @@
 """Moves the learning rate with the global step."""
 
+import logging
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.models import LatentModel
+
+log = logging.getLogger(__name__)
 
 
 class LearningRate(pl.Callback):
@@ -20,11 +24,15 @@ class LearningRate(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
         # Not earlier: this sets up the data loaders, which must wait until a resumed run's position is restored.
         self.total_steps = trainer.estimated_stepping_batches
+        if self.moves(pl_module) and self.total_steps == float("inf") and pl_module.optimization.schedule.needs_end:
+            kind = type(pl_module.optimization.schedule).__name__
+            rank_zero_only(log.warning)("lr_schedule: training has no end in steps, and %s never lowers the rate", kind)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: LatentModel, *_: Any) -> None:
-        if getattr(pl_module.configure_optimizers, "__func__", None) is not LatentModel.configure_optimizers:
-            return
-        optimization = pl_module.optimization
-        rate = optimization.lr * optimization.factor(trainer.global_step, self.total_steps)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        if self.moves(pl_module):
+            rate = pl_module.optimization.rate(trainer.global_step, self.total_steps)
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = rate
+
+    def moves(self, model: LatentModel) -> bool:
+        return getattr(model.configure_optimizers, "__func__", None) is LatentModel.configure_optimizers

@@ -34,6 +34,8 @@ class Allowed(NamedTuple):
 NETWORK = Allowed("discrete_latents.networks", "discrete_latents.networks.Network")
 ESTIMATOR = Allowed("discrete_latents.latent", "discrete_latents.latent.Estimator")
 TEMPERATURE = Allowed("discrete_latents.latent.temperature", "discrete_latents.latent.Temperature")
+KL = Allowed("discrete_latents.latent.kl_weight", "discrete_latents.latent.KLSchedule")
+RATE = Allowed("discrete_latents.optimization", "discrete_latents.optimization.RateSchedule")
 BASELINE = Allowed("discrete_latents.latent.score_function.baselines", "torch.nn.Module")
 LIGHTNING = "lightning.pytorch"
 
@@ -42,15 +44,21 @@ PLACES: dict[str, tuple[Allowed, ...]] = {
     "model.network": (NETWORK,),
     "model.classifier": (NETWORK,),
     "model.likelihood": (Allowed("discrete_latents.likelihoods", "discrete_latents.likelihoods.Likelihood"),),
+    "model.beta": (KL,),
+    "model.free_bits": (KL,),
     "model.**": (Allowed("torch.nn", "torch.nn.Module"),),
     "latent": (ESTIMATOR,),
     "latent.temperature": (TEMPERATURE,),
     "latent.baselines.*": (BASELINE,),
     "temperature": (TEMPERATURE,),
+    "beta": (KL,),
+    "free_bits": (KL,),
     "data": (Allowed("discrete_latents.data", f"{LIGHTNING}.LightningDataModule"),),
     "data.source": (Allowed("discrete_latents.data.sources", "discrete_latents.data.Splits", returned=True),),
     "data.augmentation": (Allowed("discrete_latents.data.augmentation", "discrete_latents.data.Augmentation"),),
     "optimizer": (Allowed("discrete_latents.optimization", "discrete_latents.optimization.Optimization"),),
+    "optimizer.schedule": (RATE,),
+    "lr_schedule": (RATE,),
     "optimizer.algorithm": (
         Allowed("discrete_latents.optimization", "torch.optim.Optimizer"),
         Allowed("torch.optim", "torch.optim.Optimizer"),

@@ -21,11 +21,14 @@ MOVED = {
 RENAMED = {
     "model.hidden": "model.network.hidden",
     "model.decoder_hidden": "model.network.decoder_hidden",
+    "optimizer.hold": "lr_schedule.hold",
 }
 """Old setting name → current name."""
 
 LATER: dict[str, Any] = {"eval_samples": 1000, "compile": False, "steps_per_loop": 25, "resume": None}
 """Settings that runs from before them lack → what they had."""
+
+OPTIMIZATION = "discrete_latents.optimization.Optimization"
 
 SCHEDULES = {"start", "minimum", "rate", "period", "steps"}
 """The settings of all temperatures. A saved node could contain unused ones of another schedule."""
@@ -61,9 +64,10 @@ def upgraded(config: DictConfig) -> DictConfig:
     """A saved configuration in the current layout; the same object if it is current already.
 
     The old layout had the widths in `model.hidden` and `model.decoder_hidden` and a network with `_partial_`. Its
-    `temperature` could contain settings of another schedule.
+    `temperature` could contain settings of another schedule. The fraction of training at full learning rate was
+    `optimizer.hold`.
     """
-    config = with_moved_targets(config)
+    config = with_schedule_of_its_own(with_moved_targets(config))
     settings: Any = OmegaConf.to_container(config, resolve=False)
     model = settings.get("model") if isinstance(settings, dict) else None
     if (
@@ -86,6 +90,19 @@ def upgraded(config: DictConfig) -> DictConfig:
         settings["temperature"] = {
             name: value for name, value in temperature.items() if name in used or name not in SCHEDULES
         }
+    return OmegaConf.create(settings)
+
+
+def with_schedule_of_its_own(config: DictConfig) -> DictConfig:
+    """The configuration with `lr_schedule` in the place of `optimizer.hold`; the same object if it has none."""
+    settings: Any = OmegaConf.to_container(config, resolve=False)
+    optimizer = settings.get("optimizer") if isinstance(settings, dict) else None
+    if not (isinstance(optimizer, dict) and "hold" in optimizer and optimizer.get("_target_") == OPTIMIZATION):
+        return config
+    hold = optimizer.pop("hold")
+    linear = {"_target_": f"{OPTIMIZATION.rpartition('.')[0]}.LinearRate", "hold": hold, "warmup": 0}
+    optimizer.setdefault("schedule", "${lr_schedule}")
+    settings.setdefault("lr_schedule", linear)
     return OmegaConf.create(settings)
 
 

@@ -9,6 +9,7 @@ bound = GumbelSoftmax(temperature=0.5)(objective)
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.evaluation import HardBound, HardSampler
 from discrete_latents.latent.exact import Exact
+from discrete_latents.latent.kl_weight import CosineKL, KLSchedule, KLWeight, LinearKL
 from discrete_latents.latent.pathwise.base import Pathwise, straight_through_argmax
 from discrete_latents.latent.pathwise.concrete import Concrete
 from discrete_latents.latent.pathwise.darn import Darn
@@ -35,6 +36,7 @@ __all__ = [
     "Concrete",
     "Constant",
     "Cosine",
+    "CosineKL",
     "Darn",
     "DecoupledSTGumbel",
     "DisARM",
@@ -47,8 +49,11 @@ __all__ = [
     "HardBound",
     "HardSampler",
     "InputNetwork",
+    "KLSchedule",
+    "KLWeight",
     "Learned",
     "Linear",
+    "LinearKL",
     "MovingAverage",
     "MuProp",
     "NotDefined",

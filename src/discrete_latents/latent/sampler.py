@@ -29,6 +29,8 @@ class Sampler:
         self.shape = shape
         self.generator = generator
         self.kl: Tensor | float = 0.0
+        self.calls: list[tuple[Tensor, Tensor | None]] = []
+        """The logits and the prior of each call."""
         self.drawn = False
 
     def normal(self, mean: Float[Tensor, "*_ D"], log_scale: Float[Tensor, "*_ D"]) -> Tensor:
@@ -102,6 +104,7 @@ class Sampler:
                     prior = prior.expand(*prior.shape[:-2], *logits.shape[-2:])
             z, kl = self.draw(masks.with_finite_logits(logits), prior, shape)
         self.kl = self.kl + kl
+        self.calls.append((logits, prior))
         self.drawn = True
         return z.to(logits.dtype)
 

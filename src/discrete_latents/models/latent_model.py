@@ -11,7 +11,7 @@ from torch import Tensor
 
 from discrete_latents.checks import whole
 from discrete_latents.errors import NotFinite
-from discrete_latents.latent import Estimator, HardBound, HardSampler, Objective
+from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedule, KLWeight, Objective
 from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
@@ -32,10 +32,13 @@ class LatentModel(pl.LightningModule):
         num_classes: K.
         eval_samples: m of the reported nll.
         eval_chunk: samples per image decoded at once; it bounds memory.
+        beta: the weight of the KL in training; None: 1.
+        free_bits: nats of each latent's KL that cost nothing more in training; None: 0.
 
     Logs, in nats:
 
-    - train: nelbo, or relaxed_nelbo if the estimator trains on soft samples
+    - train: nelbo, or relaxed_nelbo if the estimator trains on soft samples, or objective with another `beta` or
+      `free_bits`, which no evaluation has
     - val and test, with hard samples: nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
       perplexity; relaxed_nelbo too if the estimator trains on soft samples
     - test: nll with m = eval_samples
@@ -54,6 +57,8 @@ class LatentModel(pl.LightningModule):
         num_classes: int,
         eval_samples: int = 1000,
         eval_chunk: int = 10,
+        beta: KLSchedule | None = None,
+        free_bits: KLSchedule | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = whole("num_classes", num_classes, least=2)
@@ -61,6 +66,7 @@ class LatentModel(pl.LightningModule):
         self.estimator = estimator
         self.likelihood = likelihood
         self.optimization = optimization
+        self.kl_weight = KLWeight(beta, free_bits)
         self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
         self.code_usage = CodeUsage(num_latents, num_classes)
         self.kind = "grey"  # of x: a key of likelihoods.KINDS
@@ -116,9 +122,20 @@ class LatentModel(pl.LightningModule):
         return {}
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss to minimise and the mean bound to log, nats."""
-        bound = self(batch).mean()
+        """The loss to minimise and the mean objective to log, nats."""
+        bound = self.trained(self.objective(batch)).mean()
         return -bound, bound
+
+    def trained(self, objective: Objective) -> Tensor:
+        """The estimator's bound of an objective as it is in training, its KL weighted, (B,), nats."""
+        return self.estimator(self.kl_weight(objective, self.estimator))
+
+    @property
+    def train_metric(self) -> str:
+        """The name under which training logs what it minimises."""
+        if self.kl_weight.changes:
+            return "train/objective"
+        return "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, bound = self.training_loss(batch)
@@ -131,7 +148,7 @@ class LatentModel(pl.LightningModule):
 
     def log_trained_bounds(self, batch: Batch) -> None:
         """Logs the mean bound since the last call, over all processes. Raises NotFinite if it is not finite."""
-        name = "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
+        name = self.train_metric
         value = self.trainer.strategy.reduce(-torch.stack(self.trained_bounds).mean(), reduce_op="mean")
         if not value.isfinite():
             raise NotFinite(self.global_step + 1, batch)

@@ -124,11 +124,13 @@ class SemiSupervised(LatentModel):
 
         return log_likelihood
 
-    def labelled_bound(self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """A bound on log p(x, y), with y observed."""
+    def labelled_bound(
+        self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"], beta: Tensor | float = 1.0
+    ) -> Float[Tensor, " B"]:
+        """A bound on log p(x, y), with y observed, for β = 1."""
         y = layout.one_hot(labels.unsqueeze(-1), self.num_classes, self.output_bias.dtype).squeeze(-2)
         sampler = HardSampler()  # draws only the style
-        return self.log_joint(x, features, y, sampler) - sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
+        return self.log_joint(x, features, y, sampler) - beta * sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.bounds_weight = float(self.global_step >= self.warmup)
@@ -143,8 +145,9 @@ class SemiSupervised(LatentModel):
                 "how many training images keep their labels"
             )
         logits, features = self.classify(x), self.features(self.inputs(x))
-        labelled = self.labelled_bound(x[:count], features[:count], labels[:count]).mean()
-        unlabelled = self.estimator(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
+        beta = self.kl_weight.beta() if self.kl_weight.changes else 1.0
+        labelled = self.labelled_bound(x[:count], features[:count], labels[:count], beta).mean()
+        unlabelled = self.trained(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
         classification = F.cross_entropy(logits[:count], labels[:count])
         return self.alpha * classification - self.bounds_weight * (labelled + unlabelled), unlabelled
 

@@ -6,27 +6,29 @@ import torch
 from torch import nn
 
 from discrete_latents.checks import positive
+from discrete_latents.optimization.rate_schedule import ConstantRate, RateSchedule
 
 
 class Optimization:
-    """An optimiser whose learning rate stays at `lr`, then falls linearly to zero at the last step.
+    """An optimiser and its learning rate, `lr` times the factor of `schedule`.
 
-    algorithm: builds the optimiser, called with parameters and `lr`. hold: fraction of the training steps at full `lr`;
-    1 never lowers it. Raises ValueError unless lr > 0 and 0 ≤ hold ≤ 1.
+    algorithm: builds the optimiser, called with parameters and `lr`. schedule: None: constant. Raises ValueError unless
+    lr > 0.
     """
 
-    def __init__(self, algorithm: Callable[..., torch.optim.Optimizer], lr: float = 1e-3, hold: float = 1.0) -> None:
-        if isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= 1:
-            raise ValueError(f"hold must be a number between 0 and 1, got {hold!r}")
+    def __init__(
+        self,
+        algorithm: Callable[..., torch.optim.Optimizer],
+        lr: float = 1e-3,
+        schedule: RateSchedule | None = None,
+    ) -> None:
         self.algorithm = algorithm
         self.lr = positive("lr", lr)
-        self.hold = hold
+        self.schedule = schedule or ConstantRate()
 
-    def factor(self, step: int, total_steps: float) -> float:
-        """The multiplier of `lr` at an optimiser step, a pure function of the global step."""
-        if self.hold == 1:
-            return 1.0
-        return min(1.0, max(0.0, (1 - step / max(total_steps, 1)) / (1 - self.hold)))
+    def rate(self, step: int, total_steps: float) -> float:
+        """The learning rate at an optimiser step, a pure function of the global step."""
+        return self.lr * self.schedule.factor(step, total_steps)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return self.algorithm(parameters, lr=self.lr)

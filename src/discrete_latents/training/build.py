@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from omegaconf import DictConfig
 
-from discrete_latents.callbacks import Checkpoints, LearningRate
+from discrete_latents.callbacks import Checkpoints, KLWeightSchedule, LearningRate, TemperatureSchedule
 from discrete_latents.config.instantiate import locate, make, parts
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotApplicable, UserError, first_line
@@ -89,7 +89,9 @@ def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     made = parts(config, "callbacks", pl.Callback) if group else ()
     named = dict(zip(map(str, group), made, strict=True))
     check_callbacks(named)
-    callbacks = [LearningRate(), *named.values()]
+    callbacks = [LearningRate(), KLWeightSchedule(), *named.values()]
+    if not any(isinstance(callback, TemperatureSchedule) for callback in callbacks):
+        callbacks.insert(0, TemperatureSchedule())  # whatever callbacks are chosen, a temperature is annealed
     if not checkpoints:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
     if config.trainer.get("enable_progress_bar") is False:

@@ -31,7 +31,7 @@ def check_monitors(trainer: pl.Trainer, model: LatentModel, data: ImageData) -> 
         return
     foreign = [one for one in trainer.callbacks if not type(one).__module__.startswith(OURS)]  # type: ignore[attr-defined]
     if type(model).__module__.startswith(OURS) and not foreign:
-        known.add("train/relaxed_nelbo" if model.estimator.relaxed else "train/nelbo")
+        known.add(model.train_metric)
     else:
         known |= {name for _, name, _ in watched(trainer) if not name.startswith("val/") or foreign}
     for what, name, callback in watched(trainer):
