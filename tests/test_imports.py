@@ -20,11 +20,11 @@ ORDERS = {
         < search summary
     """,
     "callbacks": """
-        code_histogram distance_to_exact gradient_statistics learning_rate pictures progress_bar run_report stop_signals
-        temperature_schedule throughput < checkpoint
+        code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate pictures progress_bar
+        run_report stop_signals temperature_schedule throughput weight_average < checkpoint
     """,
     "config": """
-        allowed_references command_parser overrides migration type_hints < paths compose instantiate
+        aliases allowed_references command_parser config_tree overrides migration type_hints < paths compose instantiate
         < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
@@ -45,12 +45,8 @@ ORDERS = {
     "loggers": "media metrics_csv wandb_run",
     "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
-<<<<<<< HEAD
-    "optimization": "optimization",
-    "report": "charts look pictures < run_report",
-=======
     "optimization": "rate_schedule < optimization",
->>>>>>> 5c71a04 (Learning rates, the weight of the KL and free bits are schedules of the step, each a group)
+    "report": "charts look pictures < run_report",
     "runs": """
         metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
         < lock results results_table
@@ -62,7 +58,7 @@ ORDERS = {
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
         validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown early_stop
-        < build < train evaluate
+        initial_weights optimized_metric < build < train evaluate
     """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from discrete_latents.config.additions import check_additions
 from discrete_latents.config.changes import Changes, changes_on_resume
 from discrete_latents.config.compose import CONFIGS, chosen_names
 from discrete_latents.config.composition_errors import composition_error, composition_mistake
+from discrete_latents.config.config_tree import config_tree
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
 from discrete_latents.config.saved import saved_choices, use_saved_config, way_on
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
-from discrete_latents.console import protect_streams
+from discrete_latents.console import console, protect_streams
 from discrete_latents.errors import UserError, fail
 from discrete_latents.process import is_first, prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
@@ -37,6 +39,7 @@ from discrete_latents.sweep.job import run_job
 from discrete_latents.sweep.processes import check_start
 from discrete_latents.training.evaluate import evaluate
 from discrete_latents.training.new_run import claim_new, same_folder, taken_by_run
+from discrete_latents.training.optimized_metric import optimized
 from discrete_latents.training.train import train
 from discrete_latents.training.validate import check_stays_inside
 
@@ -45,6 +48,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ESTALE)
 """A folder or file is gone, is something else, or may not be written."""
 show_once = rank_zero_only(show)
+print_once = rank_zero_only(lambda config: console().print(config_tree(config)))
 
 
 def train_main() -> None:
@@ -98,19 +102,21 @@ def without_secrets(config: DictConfig) -> None:
     hide_secrets(config, [*own, *([SweepDirectory(hydra.sweep.dir).multirun] if sweeping else [])])
 
 
-def train_task(config: DictConfig) -> None:
+def train_task(config: DictConfig) -> float:
+    """Returns the run's `optimized_metric`, for sweepers."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         run_job(train_once, config)
-        return
+        with suppress(UserError):
+            return optimized(RunDirectory(HydraConfig.get().runtime.output_dir).read_results())
+        return float("nan")
     if config.resume:
         start = Path(HydraConfig.get().runtime.cwd)  # the job may have moved elsewhere
         run = RunDirectory(config.resume if Path.cwd() == start else start / config.resume)
         go_on_alone(run)
-        train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
-        return
+        return train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
     if is_first():
         RunDirectory(HydraConfig.get().runtime.output_dir).save_config(config, HydraConfig.get())
-    train_once(config)
+    return train_once(config)
 
 
 def go_on_alone(run: RunDirectory) -> None:
@@ -125,7 +131,7 @@ def go_on_alone(run: RunDirectory) -> None:
         raise UserError(f"resume = {run} must be a folder that can be written: {error}") from error
 
 
-def train_once(config: DictConfig, changes: Changes | None = None) -> None:
+def train_once(config: DictConfig, changes: Changes | None = None) -> float:
     start = prepare_config(config)
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
@@ -133,8 +139,11 @@ def train_once(config: DictConfig, changes: Changes | None = None) -> None:
     choices = saved_choices(run.folder) if saved else HydraConfig.get().runtime.choices
     if config.resume:
         check_stays_inside(config, {key(override) for override in HydraConfig.get().overrides.task})
+    if config.get("print_config"):
+        print_once(config)
     results = train(config, chosen_names(choices), changes=changes)
     show_once(results, RunDirectory(config.paths.output_dir), start)
+    return optimized(results)
 
 
 def eval_task(config: DictConfig) -> None:
@@ -174,18 +183,18 @@ def is_below(path: object, folder: str) -> bool:
     return isinstance(path, str) and Path(path).absolute().is_relative_to(Path(folder).absolute())
 
 
-def launch(task: Callable[[DictConfig], None], config_name: str) -> None:
+def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None:
     """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback."""
     composed, folder = False, None
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
         nonlocal composed, folder
         composed = True
         folder = HydraConfig.get().runtime.output_dir if task is train_task else None
         prepare_process()
         without_secrets(config)
         try:
-            task(config)
+            return task(config)
         except UserError as error:
             fail(str(error))
         except OmegaConfBaseException as error:

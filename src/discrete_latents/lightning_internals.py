@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.core.hooks import DataHooks
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import WandbLogger
@@ -24,6 +25,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors.signal_connector import _HandlersCompose
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 
@@ -487,6 +489,44 @@ class BestCheckpoint(ModelCheckpoint):
     def is_saved(self, trainer: pl.Trainer) -> bool:
         """Whether the most recent checkpoint, best or last, is of the current global step."""
         return self._last_global_step_saved == trainer.global_step
+
+
+class ExactWeightAveraging(WeightAveraging):
+    """Lightning's WeightAveraging of the parameters, except for four things: a test measures the average, where
+    Lightning loads the weights before averaging; buffers stay the model's own, also in validation; the average is on
+    the model's device; and it can begin anew from the present weights."""
+
+    def __init__(self, average: Callable[[list[Tensor], list[Tensor], Tensor], None]) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+
+    def begin_anew(self) -> None:
+        """Makes the next update take the weights as they are."""
+        assert self._average_model is not None
+        self._average_model.n_averaged.zero_()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    @torch.no_grad()
+    def _swap_models(self, pl_module: pl.LightningModule) -> None:
+        assert self._average_model is not None
+        for average, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            kept = average.clone()
+            average.copy_(current)
+            current.copy_(kept)
+
+    @torch.no_grad()
+    def _copy_average_to_current(self, pl_module: pl.LightningModule) -> None:
+        assert self._average_model is not None
+        for average, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            current.copy_(average)
 
 
 def wandb_settings(logger: WandbLogger) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from discrete_latents.callbacks.progress_bar import RunProgress
 from discrete_latents.callbacks.run_report import RunReport
 from discrete_latents.callbacks.temperature_schedule import TemperatureSchedule
 from discrete_latents.callbacks.throughput import Throughput
+from discrete_latents.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "Checkpoints",
@@ -24,4 +25,5 @@ __all__ = [
     "RunReport",
     "TemperatureSchedule",
     "Throughput",
+    "WeightAverage",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from discrete_latents.config.aliases import meant
 from discrete_latents.config.compose import CONFIGS, composed_with_options, dotted, group_options
 from discrete_latents.config.overrides import key
 from discrete_latents.config.saved import named_config
@@ -37,8 +38,8 @@ def check_additions(config: DictConfig, overrides: Sequence[str], groups: Iterab
         if not any(
             name == other or f"{other}.".startswith(f"{name}.") or name.startswith(f"{other}.") for other in read
         ):
-            meant = suggest(name, {*own, *dotted(settings)} - {name})
-            raise UserError(f"+{name} adds a setting that nothing reads: {meant}")
+            hint = meant(name) or suggest(name, {*own, *dotted(settings)} - {name})
+            raise UserError(f"+{name} adds a setting that nothing reads: {hint}")
 
 
 def plain_settings() -> set[str]:

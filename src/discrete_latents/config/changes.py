@@ -19,12 +19,12 @@ MAY_CHANGE = (
     *("trainer.devices", "trainer.accelerator", "trainer.strategy", "trainer.num_nodes", "trainer.log_every_n_steps"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler", "trainer.detect_anomaly"),
     *("eval_samples", "model.eval_chunk", "data.eval_batch_size", "compile", "steps_per_loop", "paths.data_dir"),
-    *("logger", "callbacks", "callbacks.checkpoint.every_n_steps"),
+    *("logger", "callbacks", "callbacks.checkpoint.every_n_steps", "test", "tags", "optimized_metric", "print_config"),
 )
 """Settings and groups: how long and where a run trains, what it logs, and how it is evaluated at its end."""
 
-KEPT = ("callbacks.checkpoint", "callbacks.temperature")
-"""What cannot change all the same: which state is the best, and the temperature."""
+KEPT = ("callbacks.checkpoint", "callbacks.temperature", "callbacks.ema", "callbacks.swa")
+"""What cannot change all the same: which state is the best, the temperature, and the average of the weights."""
 
 HISTORY = "resumed"
 """The key of a saved configuration for its changes: a list of the steps, with the changes of each."""

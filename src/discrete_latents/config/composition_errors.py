@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.additions import missing_arguments
+from discrete_latents.config.aliases import meant
 from discrete_latents.config.compose import group_options, known_settings
 from discrete_latents.config.migration import RENAMED
 from discrete_latents.config.overrides import value_of
@@ -74,7 +75,7 @@ def composition_error(
         if "override" in match[0] and name in addable:
             plus = shell_word(f"+{name}={value_of(name, overrides)}")
             return f"{name} is not in this configuration: add it with a plus, as {plus}"
-        return f"{name} is not a setting: {suggest(name, settings)}"
+        return f"{name} is not a setting: {meant(name) or suggest(name, settings)}"
     if match := re.search(r"Key '([\w.-]+)' is not in struct\s+full_key: ([\w.-]+)", message):
         return f"{match[2]} is not a setting: {suggest(match[2], settings)}"
     return " ".join(message.split())

@@ -27,13 +27,17 @@ def value_of(name: str, overrides: Iterable[str]) -> str | None:
     return values[-1] if values else None
 
 
-def without_null(words: Sequence[str]) -> list[str]:
-    """Overrides of which `experiment=null` is written as Hydra has it.
+NO_OPTION = {"experiment=null": "~experiment", "logger=null": "logger=none", "callbacks=null": "callbacks=none"}
+"""What to choose for none of a group's options."""
 
-    >>> without_null(["experiment=null", "seed=1"])
-    ['~experiment', 'seed=1']
+
+def without_null(words: Sequence[str]) -> list[str]:
+    """Overrides in which null as a group's option is written as Hydra has it.
+
+    >>> without_null(["experiment=null", "logger=null", "seed=1"])
+    ['~experiment', 'logger=none', 'seed=1']
     """
-    return ["~experiment" if word == "experiment=null" else word for word in words]
+    return [NO_OPTION.get(word, word) for word in words]
 
 
 def multirun(overrides: Sequence[str] | None = None) -> bool:

@@ -36,7 +36,7 @@ DONE = ("completed", "not applicable")
 """The status of a job that is not run again."""
 
 
-def run_job(task: Callable[[DictConfig], None], config: DictConfig) -> None:
+def run_job(task: Callable[[DictConfig], Any], config: DictConfig) -> None:
     """Runs a job in its directory, resuming from its last checkpoint; a completed job is left as it is.
 
     A failure is written into results.json and not raised: the other jobs go on.

@@ -13,10 +13,11 @@ import lightning.pytorch as pl
 import lightning.pytorch.callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.strategies import FSDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from discrete_latents.callbacks import Checkpoints
+from discrete_latents.callbacks import Checkpoints, WeightAverage
 from discrete_latents.errors import UserError
 from discrete_latents.lightning_internals import starts_by_forking
 
@@ -62,8 +63,8 @@ REFUSED_CALLBACKS: Mapping[str, str] = {
     "GradientAccumulationScheduler": "trainer.accumulate_grad_batches is the setting, one for all epochs",
     "LearningRateFinder": "its rate would be in no saved configuration; python -m discrete_latents.search searches it",
     "ModelPruning": "the weights that it leaves are those of no validated checkpoint",
-    "StochasticWeightAveraging": "its average is never validated, and what is tested is the best that was",
-    "WeightAveraging": "a resumed run would not go on exactly with its average",
+    "StochasticWeightAveraging": "its average is never validated; callbacks=swa is, and is what is tested",
+    "WeightAveraging": "what it saves is not what a test after it measures; callbacks=ema is saved, tested and resumed",
 }
 """Of Lightning's callbacks, with their subclasses: what they do that this package does not keep to."""
 
@@ -109,8 +110,13 @@ def check_callbacks(callbacks: Mapping[str, Callback]) -> None:
     """Raises UserError for callbacks that this package does not keep to, and a second one that writes last.ckpt."""
     for name, callback in callbacks.items():
         for kind, why in REFUSED_CALLBACKS.items():
-            if isinstance(callback, getattr(lightning_callbacks, kind)):
+            if isinstance(callback, getattr(lightning_callbacks, kind)) and not isinstance(callback, WeightAverage):
                 raise UserError(f"callbacks.{name} must not be a {type(callback).__name__}: {why}")
+    averaging = [name for name, callback in callbacks.items() if isinstance(callback, WeightAverage)]
+    if len(averaging) > 1:
+        raise UserError(
+            f"callbacks.{averaging[1]} must not average the weights a second time, beside callbacks.{averaging[0]}"
+        )
     saving = {name: callback for name, callback in callbacks.items() if isinstance(callback, ModelCheckpoint)}
     ours = [name for name, callback in saving.items() if isinstance(callback, Checkpoints)]
     if len(ours) > 1:
@@ -140,6 +146,10 @@ def check_trainer(config: DictConfig, trainer: pl.Trainer, model: nn.Module) -> 
     if type(trainer.strategy.checkpoint_io) is not TorchCheckpointIO:
         kind = type(trainer.strategy.checkpoint_io).__name__
         raise UserError(f"trainer.plugins must have no {kind}: callbacks.checkpoint writes checkpoints, atomically")
+    if isinstance(trainer.strategy, FSDPStrategy) and any(isinstance(one, WeightAverage) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        raise UserError(
+            "callbacks: a WeightAverage needs all parameters in each process, which trainer=fsdp shares out"
+        )
     normalised = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for module in model.modules())
     if config.trainer.get("sync_batchnorm") and not (normalised and trainer.world_size > 1):
         lacking = "one process" if normalised else "no batch normalisation in the model"

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor, nn
 
+from discrete_latents.callbacks import WeightAverage
 from discrete_latents.errors import UserError, first_line
 from discrete_latents.lightning_internals import saved_loops, steps_in_loops
 from discrete_latents.models import LatentModel
@@ -64,6 +65,7 @@ def mistakes_in(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentMo
         for state in others:
             yield from noise_mistakes(state)
     yield from optimizer_mistakes(content["optimizer_states"], trainer, model)
+    yield from average_mistakes(content, trainer, model)
     loops = content["loops"].get("fit_loop") if isinstance(content["loops"], dict) else None
     if not isinstance(loops, dict):
         yield "loops must hold the counts of training"
@@ -120,6 +122,21 @@ def optimizer_mistakes(states: Any, trainer: pl.Trainer, model: LatentModel) -> 
             yield "optimizer_states must hold the state of the model's parameters"
         else:
             yield from unlike({number: known[number] for number in state}, state, "optimizer_states", trainer.precision)
+
+
+def average_mistakes(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentModel) -> Iterator[str]:
+    """The weights that are trained, beside their average in `state_dict`: both or neither, as the callbacks have it."""
+    own = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    saved = "averaging_state" in content
+    if own != saved:
+        yield (
+            "it averages its weights, and callbacks have no WeightAverage"
+            if saved
+            else ("it has no average of its weights, which callbacks have a WeightAverage for")
+        )
+    elif saved:
+        yield from unlike(dict(model.state_dict()), content.get("current_model_state"), "current_model_state")
+        yield from unlike({"n_averaged": torch.tensor(0)}, content["averaging_state"], "averaging_state")
 
 
 def callback_mistakes(states: Any, trainer: pl.Trainer) -> Iterator[str]:

@@ -28,11 +28,13 @@ from discrete_latents.runs.results import describe, write_results
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
+from discrete_latents.training.initial_weights import load_initial_weights
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.monitors import check_monitors
 from discrete_latents.training.new_run import own_checkpoints
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
+from discrete_latents.training.optimized_metric import BestInValidation
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.resumed_state import check_state
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
@@ -51,8 +53,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
 
-    names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False skips the
-    test images; the results then have no metrics. changes: of a run that is resumed, to be saved when it goes on.
+    names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False, as
+    in the configuration, skips the test images; the results then have no metrics. changes: of a run that is resumed, to
+    be saved when it goes on.
     Returns the results. Raises UserError for settings that cannot work, before training starts.
     """
     check_settings(config)
@@ -78,12 +81,15 @@ def train_in(
     trainer = build_trainer(config)
     convert_precision(model, trainer)
     read = [resumed] if resumed else []
+    initial = {} if resumed else load_initial_weights(config, model)
     if resumed:
         load_weights(resumed, model)
         if os.path.lexists(tested := run.tested()):  # at the end, unless a better one is found
             load_weights(tested, copy.deepcopy(model))
             read.append(tested)
     again = bool(config.resume) and resumed is None
+    best_value = BestInValidation(config.get("optimized_metric"))
+    trainer.callbacks.insert(0, best_value)  # type: ignore[attr-defined]
     last = [FiniteCheck(), KeptStop(), *callbacks]
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
@@ -106,7 +112,10 @@ def train_in(
             **end_of(metrics),
         }
         described = describe(names, config.seed, data.description, config.eval_samples)
-        made = described | {"metrics": dict(metrics)} | reached | measured
+        made = described | {"metrics": dict(metrics)} | reached | measured | initial
+        made |= {"optimized": best_value.value(metrics)}
+        if config.get("tags"):
+            made["tags"] = list(config.tags)
         write_results(run, made)
         if made["status"] == "completed":
             results.update(made)
@@ -117,14 +126,17 @@ def train_in(
             begin_again(run)
         start_logging(trainer, config, names, again)
         try:
-            with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
-                fit(trainer, model, data, resumed)
+            if config.get("train", True):
+                with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
+                    fit(trainer, model, data, resumed)
+            elif not initial:
+                rank_zero_only(log.warning)("train = false and no weights: the model is tested as it was made")
         finally:
             synchronise_checkpoints(run)
         best = best_checkpoint(trainer, run)
         saved = best or final_checkpoint(trainer, run)
         reached |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "checkpoint": run.name_of(saved)}
-        if test:
+        if test and config.get("test", True):
             with memory_limit(*IN_EVALUATION):
                 trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         else:

@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import lightning.pytorch as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from discrete_latents.atomic_write import SUFFIX
 from discrete_latents.checks import positive, truth, whole
@@ -30,7 +30,8 @@ def check_settings(config: DictConfig) -> None:
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
     lowest |= {"accumulate_grad_batches": 1, "num_sanity_val_steps": -1}
     try:
-        truth("compile", config.compile)
+        for name in ("compile", "train", "test", "weights_strict", "print_config"):
+            truth(name, config.get(name, False))
         if config.trainer.get("gradient_clip_val") is not None:
             positive("trainer.gradient_clip_val", config.trainer.gradient_clip_val)
         whole("eval_samples", config.eval_samples)
@@ -46,7 +47,24 @@ def check_settings(config: DictConfig) -> None:
         raise UserError(
             f"trainer.precision must be bf16-mixed on a CPU, got {config.trainer.precision}, which needs trainer=gpu"
         )
+    check_parts_of_a_run(config)
     check_folders(config)
+
+
+def check_parts_of_a_run(config: DictConfig) -> None:
+    """Raises UserError where nothing is left to do, or two settings say where the weights come from."""
+    training, testing = config.get("train", True), config.get("test", True)
+    if not (training or testing):
+        raise UserError("train and test must not both be false: nothing would be done")
+    if config.resume and not training:
+        raise UserError(f"train must be true with resume; python eval.py run={config.resume} tests a run again")
+    tags, name = config.get("tags"), config.get("optimized_metric")
+    if tags is not None and not (isinstance(tags, ListConfig) and all(isinstance(tag, str) for tag in tags)):
+        raise UserError(f"tags must be a list of words, as [paper,first], got {tags!r}")
+    if not isinstance(name, str | None):
+        raise UserError(f"optimized_metric must be the name of a metric, as val/nelbo, got {name!r}")
+    if name is not None and name.startswith("test/") and not testing:
+        raise UserError(f"optimized_metric must be a metric of validation where test is false, got {name}")
 
 
 def check_validation_by_batches(trainer: DictConfig) -> None:
