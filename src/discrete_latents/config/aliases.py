@@ -59,7 +59,7 @@ ALIASES = {
     "gradient_clip_val|clip|grad_clip|clip_grad_norm|max_grad_norm|gradient_clip": "it is trainer.gradient_clip_val",
     "trainer.weights_summary|extras.model_summary|model_summary": "callbacks=model_summary prints it",
     "trainer.progress_bar_refresh_rate|progress_bar|enable_progress_bar": (
-        "it is callbacks.progress.refresh_rate; ~callbacks.progress leaves the bar out"
+        "~callbacks.progress leaves the bar out, and +callbacks.progress.refresh_rate=1 draws it once a second"
     ),
     "trainer.checkpoint_callback|trainer.enable_checkpointing|enable_checkpointing|save_top_k": (
         "callbacks.checkpoint.* are the settings of checkpoints; ~callbacks.checkpoint leaves them out"

@@ -55,6 +55,8 @@ def composition_error(
         for group, _, option in given:
             if option not in (options or {}).get(group, [option]):
                 return f"{group} = {option} is not an option: {suggest(option, (options or {})[group])}"
+            if group not in (options or {}) and (hint := meant(group)):
+                return f"{group} is not a setting: {hint}"
     if match := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)\w*'", message):
         return (
             f"launcher needs hydra-{match[1]}-launcher, which is not installed: pip install 'discrete-latents[sweep]'"
@@ -66,8 +68,10 @@ def composition_error(
         return f"{group} = {option} is not an option: {suggest(option, known)}"
     if match := re.search(r"An item is already at '([\w./@-]+)'", message):
         return f"{match[1]} is a setting already: change it without the +"
-    if match := re.search(r"Could not (?:override|delete from config\.) '?([\w./@-]+)", message):
+    if match := re.search(r"Could not (?:override|delete(?: from config\.)?) '?([\w./@-]+)", message):
         name = match[1].removesuffix(".")
+        if name in (options or {}) and "delete" in match[0]:
+            return f"~{name} leaves out what is not there: no option of {name} is chosen"
         if name in (options or {}):
             return f"{name} is a group that this command does not take"
         if name in RENAMED:

@@ -6,6 +6,7 @@ The former run may be somebody else's: nothing but tensors is read of it, and no
 import logging
 from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
@@ -30,10 +31,27 @@ class Taken(NamedTuple):
     new: list[str]
 
 
+class InitialWeights(pl.Callback):
+    """Keeps what was taken of a former run, over resumes: for results.json, {"run", "checkpoint", "taken", "left",
+    "new"}, or empty."""
+
+    def __init__(self) -> None:
+        self.record: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.record)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        words = {name: value for name, value in state_dict.items() if isinstance(value, str | list | None)}
+        self.record = {
+            name: value if isinstance(value, str | None) else [*map(str, value)] for name, value in words.items()
+        }
+
+
 def load_initial_weights(config: DictConfig, model: nn.Module) -> dict[str, Any]:
     """Loads the best weights of the run that `weights` names into a model, and says what was not taken.
 
-    Returns what results.json has of it; empty where `weights` is null. Weights of one name and shape are taken. An
+    Returns the record of `InitialWeights`; empty where `weights` is null. Weights of one name and shape are taken. An
     estimator keeps what the former one lacks, and a temperature always begins anew.
 
     Raises UserError for a run that cannot be read, for weights of which none fits, and, with `weights_strict`, for a
@@ -58,7 +76,7 @@ def load_initial_weights(config: DictConfig, model: nn.Module) -> dict[str, Any]
             own[name].copy_(saved[name])
     if fit.left or fit.new:
         rank_zero_only(log.warning)("weights = %s: %d taken; %s", run, len(fit.taken), listed(fit, saved, own))
-    return {"weights": {"run": str(run), "checkpoint": run.name_of(path), **fit._asdict()}}
+    return {"run": str(run), "checkpoint": run.name_of(path), **fit._asdict()}
 
 
 def compared(saved: dict[str, Tensor], own: dict[str, Tensor]) -> Taken:

@@ -28,7 +28,7 @@ from discrete_latents.runs.results import describe, write_results
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
-from discrete_latents.training.initial_weights import load_initial_weights
+from discrete_latents.training.initial_weights import InitialWeights, load_initial_weights
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.monitors import check_monitors
@@ -81,15 +81,16 @@ def train_in(
     trainer = build_trainer(config)
     convert_precision(model, trainer)
     read = [resumed] if resumed else []
-    initial = {} if resumed else load_initial_weights(config, model)
     if resumed:
         load_weights(resumed, model)
         if os.path.lexists(tested := run.tested()):  # at the end, unless a better one is found
             load_weights(tested, copy.deepcopy(model))
             read.append(tested)
     again = bool(config.resume) and resumed is None
-    best_value = BestInValidation(config.get("optimized_metric"))
-    trainer.callbacks.insert(0, best_value)  # type: ignore[attr-defined]
+    best_value, initial = BestInValidation(config.get("optimized_metric")), InitialWeights()
+    trainer.callbacks[:0] = [best_value, initial]  # type: ignore[attr-defined]
+    if not resumed:
+        initial.record = load_initial_weights(config, model)
     last = [FiniteCheck(), KeptStop(), *callbacks]
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
@@ -112,10 +113,10 @@ def train_in(
             **end_of(metrics),
         }
         described = describe(names, config.seed, data.description, config.eval_samples)
-        made = described | {"metrics": dict(metrics)} | reached | measured | initial
+        made = described | {"metrics": dict(metrics)} | reached | measured
         made |= {"optimized": best_value.value(metrics)}
-        if config.get("tags"):
-            made["tags"] = list(config.tags)
+        further = {"weights": initial.record, "tags": list(config.get("tags") or ())}
+        made |= {name: value for name, value in further.items() if value}
         write_results(run, made)
         if made["status"] == "completed":
             results.update(made)
@@ -129,7 +130,7 @@ def train_in(
             if config.get("train", True):
                 with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
                     fit(trainer, model, data, resumed)
-            elif not initial:
+            elif not initial.record:
                 rank_zero_only(log.warning)("train = false and no weights: the model is tested as it was made")
         finally:
             synchronise_checkpoints(run)
