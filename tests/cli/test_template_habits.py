@@ -15,7 +15,10 @@ from discrete_latents import cli, load_run
 from discrete_latents.config.aliases import ALIASES
 from discrete_latents.config.compose import composed, dotted, group_options
 from discrete_latents.config.config_tree import config_tree
+from discrete_latents.runs.directory import RunDirectory
+from scripts.soak import differences
 from tests.cli.conftest import SMALL, same_bits, weights
+from tests.cli.test_exact_resume import KILLED, TRUST, killing, train
 from tests.helpers.tables import rest_is_slow
 
 QUICK = [word for word in SMALL if not word.startswith("lr_schedule.")]
@@ -42,12 +45,12 @@ def best(folder: Path) -> float:
 def trained(command, tmp_path):
     """Gives `trained(*words)`: the folder of a run of these words, which is to end well, and what it did."""
 
-    def train(*words: str, name: str = "run", quick: list[str] = QUICK):
+    def call(*words: str, name: str = "run", quick: list[str] = QUICK):
         outcome = command("train", *quick, *words, f"hydra.run.dir={tmp_path / name}")
         assert outcome.code == 0, outcome.err
         return tmp_path / name, outcome
 
-    return train
+    return call
 
 
 # Parts of a run.
@@ -193,9 +196,8 @@ def test_what_was_tested_is_what_eval_measures_under_every_callback(trained, com
 
 
 @pytest.mark.parametrize("name", ["ema", "swa"])
-def test_an_average_is_validated_saved_tested_loaded_and_resumed_exactly(trained, command, name):
-    words = [f"callbacks={name}", "optimizer.lr=0.01", "trainer.log_every_n_steps=5"]
-    run, _ = trained(*words, "trainer.max_epochs=4")
+def test_an_average_is_what_is_validated_saved_tested_and_loaded(trained, command, name):
+    run, _ = trained(f"callbacks={name}", "optimizer.lr=0.01", "trainer.max_epochs=4")
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     average, current = best["state_dict"], best["current_model_state"]
     assert not torch.equal(average["prior_logits"], current["prior_logits"])
@@ -205,15 +207,6 @@ def test_an_average_is_validated_saved_tested_loaded_and_resumed_exactly(trained
     assert command("eval", f"run={run}", "split=val").code == 0
     (evaluation,) = (run / "evaluations").iterdir()
     assert results(evaluation)["metrics"]["val/nelbo"] == pytest.approx(validated, rel=1e-6)
-
-    short, _ = trained(*words, "+trainer.max_time=null", "trainer.max_epochs=4", "trainer.max_steps=31", name="short")
-    assert command("train", f"resume={short}", "trainer.max_steps=-1").code == 0
-    if name == "ema":  # where swa begins depends on how long training is to be
-        one, other = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (run, short))
-        assert same_bits(one["state_dict"], other["state_dict"])
-        assert same_bits(one["current_model_state"], other["current_model_state"])
-    else:
-        assert results(short)["steps"] == results(run)["steps"]
 
 
 def test_an_average_cannot_be_left_out_or_added_on_resume(trained, command):
@@ -361,38 +354,53 @@ def test_the_jobs_of_a_sweep_return_theirs_and_a_job_that_is_done_its_own(return
     assert returned(f"sweep.resume={tmp_path}/sweep") == values
 
 
-# Schedules, by name and exact on resume.
+# Schedules and averages, by name and exact on resume.
 
 
-@pytest.mark.parametrize("name", rest_is_slow(group_options()["lr_schedule"], 2))
-def test_a_learning_rate_schedule_is_exact_on_resume(trained, command, name):
-    check_exact_resume(trained, command, f"lr_schedule={name}")
+@pytest.fixture
+def killed_and_resumed(trained, tmp_path):
+    """Gives `killed_and_resumed(*words)`: a run of two epochs that is killed within the second and resumed has the bits
+    of one that was not, which is returned."""
+
+    def check(*words: str) -> Path:
+        words = (*words, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_steps=1")
+        run, _ = trained(*words)
+        folder, log = tmp_path / "killed", tmp_path / "log"
+        kill = killing("on_before_optimizer_step", 18)
+        assert train(*QUICK, *words, *kill, f"hydra.run.dir={folder}", log=log) == KILLED, log.read_text()
+        assert train(f"resume={folder}", TRUST, "callbacks.kill.hook=''", log=log) == 0, log.read_text()
+        assert differences(RunDirectory(run), RunDirectory(folder)) == []
+        return run
+
+    return check
+
+
+@pytest.mark.parametrize("name", rest_is_slow(["cosine", "warmup", "step", "linear", "constant"], 1))
+def test_a_learning_rate_schedule_is_exact_on_resume(killed_and_resumed, name):
+    moving = {"warmup": ["lr_schedule.warmup=20"], "step": ["lr_schedule.every=5"]}.get(name, [])
+    killed_and_resumed(f"lr_schedule={name}", *moving)
 
 
 @pytest.mark.parametrize("name", rest_is_slow(["linear", "cosine", "cyclic", "constant"], 1))
-def test_a_schedule_of_beta_is_logged_and_exact_on_resume(trained, command, name):
-    moving = [] if name == "constant" else ["beta.steps=20"]
-    run = check_exact_resume(trained, command, f"beta={name}", "beta.start=0.25", *moving)
+def test_a_schedule_of_beta_is_logged_and_exact_on_resume(killed_and_resumed, name):
+    moving = {"constant": [], "cyclic": ["beta.steps=10", "beta.period=20"]}.get(name, ["beta.steps=20"])
+    run = killed_and_resumed(f"beta={name}", "beta.start=0.25", *moving)
     logged = [row["beta"] for row in rows(run) if "beta" in row]
-    expected = {"linear": [0.25 + 0.75 * 12 / 20, 1.0], "cyclic": [0.25 + 0.75 * 12 / 20, 1.0], "constant": [0.25] * 2}
+    expected = {"linear": [0.25 + 0.75 * 12 / 20, 1.0], "cyclic": [1.0, 0.25 + 0.75 * 5 / 10], "constant": [0.25] * 2}
     assert name not in expected or logged == pytest.approx(expected[name])
 
 
-@pytest.mark.parametrize("name", rest_is_slow(["constant", "linear", "cosine"], 1))
-def test_a_schedule_of_free_bits_is_logged_and_exact_on_resume(trained, command, name):
-    run = check_exact_resume(trained, command, f"free_bits={name}")
+@pytest.mark.parametrize("name", rest_is_slow(["linear", "constant", "cosine"], 1))
+def test_a_schedule_of_free_bits_is_logged_and_exact_on_resume(killed_and_resumed, name):
+    run = killed_and_resumed(f"free_bits={name}")
     assert all(row["free_bits"] > 0 for row in rows(run) if "free_bits" in row)
 
 
-def check_exact_resume(trained, command, *words):
-    """Stopped by max_steps within the second epoch and resumed, a run has the bits of one that was not."""
-    words = (*words, "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
-    run, _ = trained(*words, "lr_schedule.warmup=3")
-    every = "callbacks.checkpoint.every_n_steps=1"
-    stopped, _ = trained(*words, "lr_schedule.warmup=3", every, "steps_per_loop=1", name="stopped")
-    former = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
-    assert same_bits(former["state_dict"], weights(run / "checkpoints" / "last.ckpt"))
-    return run
+@pytest.mark.parametrize("name", rest_is_slow(["ema", "swa"], 1))
+def test_an_average_is_exact_on_resume(killed_and_resumed, name):
+    run = killed_and_resumed(f"callbacks={name}", "optimizer.lr=0.01")
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not same_bits(last["state_dict"], last["current_model_state"])
 
 
 def test_a_reported_bound_is_that_of_beta_1(trained):

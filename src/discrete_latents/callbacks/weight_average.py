@@ -1,7 +1,5 @@
 """Averages the weights over training: what is validated, saved as the best, tested and loaded is the average."""
 
-from typing import Any
-
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
@@ -41,14 +39,14 @@ class WeightAverage(ExactWeightAveraging):
             )
         self.first = int(self.start * total) if self.start else 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        self.step = trainer.global_step - 1
-        if self.step <= self.first:
-            self.begin_anew()
-        super().on_train_batch_end(trainer, pl_module, *batch)
-
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and (step_idx < self.first or (step_idx - self.first) % self.every_n_steps == 0)
+        """Whether the average takes the weights after a step. Lightning asks after every batch until it does."""
+        if step_idx is None:
+            return False
+        self.step = step_idx
+        if step_idx <= self.first:
+            self.begin_anew()
+        return step_idx <= self.first or (step_idx - self.first) % self.every_n_steps == 0
 
     def update(self, average: list[Tensor], weights: list[Tensor], _: Tensor) -> None:
         """Moves the average towards the weights, in place; a pure function of the step, which the host knows."""
