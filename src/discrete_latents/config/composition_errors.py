@@ -65,7 +65,7 @@ def composition_error(
         group, option = match.groups()
         listed = message.partition("Available options")[2].partition("Config search path")[0]
         known = re.findall(r"^\t(.+)$", listed, re.MULTILINE) or (options or {}).get(group, [])
-        return f"{group} = {option} is not an option: {suggest(option, known)}"
+        return f"{group} = {option} is not an option: {meant(group) or suggest(option, known)}"
     if match := re.search(r"An item is already at '([\w./@-]+)'", message):
         return f"{match[1]} is a setting already: change it without the +"
     if match := re.search(r"Could not (?:override|delete(?: from config\.)?) '?([\w./@-]+)", message):
