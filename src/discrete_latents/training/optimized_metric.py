@@ -21,6 +21,7 @@ class BestInValidation(pl.Callback):
         self.name = name
         self.monitor = name if name is not None and not name.startswith("test/") else None  # checked before training
         self.best: float | None = None
+        self.ended = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         chosen = [callback.monitor for callback in trainer.callbacks if isinstance(callback, Checkpoints)]  # type: ignore[attr-defined]
@@ -37,12 +38,16 @@ class BestInValidation(pl.Callback):
         better = {"lowest": min, "highest": max}.get(str(metric(str(self.name)).better))
         self.best = value if self.best is None or better is None else better(self.best, value)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ended = True
+
     def state_dict(self) -> dict[str, Any]:
         return {} if self.best is None else {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best = state_dict.get("best")
-        self.best = float(best) if isinstance(best, int | float) else None
+        if not self.ended:  # a test loads the states of the best checkpoint
+            self.best = float(best) if isinstance(best, int | float) else None
 
     def value(self, tested: Mapping[str, float]) -> dict[str, float]:
         """The metric's value by its name; empty where neither a validation nor the test has it."""
