@@ -55,7 +55,8 @@ def train(
 
     names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False skips the
     test images, as `test` in the configuration does; the results then have no metrics. changes: of a run that is
-    resumed, to be saved when it goes on. Returns the results. Raises UserError for settings that cannot work, before training starts.
+    resumed, to be saved when it goes on.
+    Returns the results. Raises UserError for settings that cannot work, before training starts.
     """
     check_settings(config)
     run = RunDirectory(config.paths.output_dir, OmegaConf.select(config, "callbacks.checkpoint.dirpath"))
