@@ -1,7 +1,6 @@
 """Averages the weights over training: what is validated, saved as the best, tested and loaded is the average."""
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
 from discrete_latents.checks import share, whole
@@ -50,7 +49,9 @@ class WeightAverage(ExactWeightAveraging):
 
     def update(self, average: list[Tensor], weights: list[Tensor], _: Tensor) -> None:
         """Moves the average towards the weights, in place; a pure function of the step, which the host knows."""
-        torch._foreach_lerp_(average, weights, 1 - self.kept((self.step - self.first) // self.every_n_steps))  # type: ignore[attr-defined]
+        share_of_weights = 1 - self.kept((self.step - self.first) // self.every_n_steps)
+        for own, value in zip(average, weights, strict=True):
+            own.lerp_(value, share_of_weights)
 
     def kept(self, updates: int) -> float:
         """The share of the average that an update keeps, after `updates` earlier ones."""

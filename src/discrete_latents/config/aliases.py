@@ -14,8 +14,8 @@ ALIASES = {
     "model.scheduler|model.scheduler.*|scheduler|scheduler.*|model.lr_scheduler|lr_scheduler|lr_scheduler.*": (
         "the learning rate over training is the group lr_schedule: constant, warmup, linear, cosine or step"
     ),
-    "lr|learning_rate|model.lr|model.learning_rate|optimizer.learning_rate|optim.lr": "it is optimizer.lr",
-    "optim|optimiser|optimizer.name|opt": "it is the group optimizer: adam, adamw, radam or sgd",
+    "learning_rate|model.lr|model.learning_rate|optimizer.learning_rate|optim.lr": "it is optimizer.lr",
+    "optim|optimizer.name|opt": "it is the group optimizer: adam, adamw, radam or sgd",
     "weight_decay|optimizer.weight_decay|model.weight_decay": "it is optimizer.algorithm.weight_decay",
     "betas|optimizer.betas": "it is optimizer.algorithm.betas, added with +",
     "momentum|optimizer.momentum": "it is optimizer.algorithm.momentum, of optimizer=sgd",
