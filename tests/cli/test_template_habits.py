@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,8 @@ def test_many_loggers_are_several(trained):
     assert list((run / "tensorboard").glob("events.*"))
 
 
-def test_logger_mlflow_that_is_not_installed_is_one_line(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
+@pytest.mark.skipif(find_spec("mlflow") is not None, reason="mlflow is installed")
+def test_logger_mlflow_that_is_not_installed_is_one_line(command, tmp_path):
     outcome = command("train", *QUICK, "logger=[csv,mlflow]", f"hydra.run.dir={tmp_path}/run")
     assert outcome.code == 1
     (line,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
