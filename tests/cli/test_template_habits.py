@@ -37,7 +37,7 @@ def rows(folder: Path) -> list[dict[str, float]]:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
-def best(folder: Path) -> float:
+def lowest(folder: Path) -> float:
     """The lowest val/nelbo that a run has logged."""
     return min(row["val/nelbo"] for row in rows(folder) if "val/nelbo" in row)
 
@@ -62,7 +62,7 @@ def test_test_false_leaves_the_test_images_alone_and_a_resume_tests(trained, com
     assert results(run)["metrics"] == {}
     assert results(run)["status"] == "completed"
     assert not any(name.startswith("test/") for row in rows(run) for name in row)
-    assert results(run)["optimized"] == {"val/nelbo": best(run)}
+    assert results(run)["optimized"] == {"val/nelbo": lowest(run)}
     assert command("train", f"resume={run}", "test=true").code == 0
     assert results(run)["metrics"]["test/nll"] > 0
 
@@ -209,7 +209,7 @@ def test_an_average_is_what_is_validated_saved_tested_and_loaded(trained, comman
     assert not torch.equal(average["prior_logits"], current["prior_logits"])
     loaded = load_run(run).model.state_dict()
     assert same_bits(loaded, average)
-    validated = best(run)
+    validated = lowest(run)
     assert command("eval", f"run={run}", "split=val").code == 0
     (evaluation,) = (run / "evaluations").iterdir()
     assert results(evaluation)["metrics"]["val/nelbo"] == pytest.approx(validated, rel=1e-6)
@@ -350,7 +350,7 @@ def returned(command, monkeypatch):
 
 def test_the_monitored_metric_is_what_a_sweeper_gets(returned, tmp_path):
     (value,) = returned(*QUICK, "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}/run")
-    assert value == best(tmp_path / "run")
+    assert value == lowest(tmp_path / "run")
     assert results(tmp_path / "run")["optimized"] == {"val/nelbo": value}
 
 
