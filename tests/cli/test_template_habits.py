@@ -86,20 +86,26 @@ def test_train_false_of_a_new_model_says_so(trained):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        (["train=false", "test=false"], "train and test must not both be false: nothing would be done"),
-        (["train=3"], "train must be true or false, got 3"),
-        (["test=maybe"], "test must be true or false, got 'maybe'"),
-        (["tags=paper"], "tags must be a list of words, as [paper,first], got 'paper'"),
-        (["tags=[1]"], "tags must be a list of words"),
-        (
-            ["optimized_metric=val/nelb"],
-            "must be a metric that validation logs, got 'val/nelb'; did you mean val/nelbo",
-        ),
-        (["optimized_metric=test/nll", "test=false"], "optimized_metric must be a metric of validation where test is"),
-        (["weights=nowhere"], "weights = nowhere must be the directory of a run, which is missing"),
-        (["print_config=1"], "print_config must be true or false, got 1"),
-    ],
+    rest_is_slow(
+        [
+            (["train=false", "test=false"], "train and test must not both be false: nothing would be done"),
+            (["train=3"], "train must be true or false, got 3"),
+            (["test=maybe"], "test must be true or false, got 'maybe'"),
+            (["tags=paper"], "tags must be a list of words, as [paper,first], got 'paper'"),
+            (["tags=[1]"], "tags must be a list of words"),
+            (
+                ["optimized_metric=val/nelb"],
+                "must be a metric that validation logs, got 'val/nelb'; did you mean val/nelbo",
+            ),
+            (
+                ["optimized_metric=test/nll", "test=false"],
+                "optimized_metric must be a metric of validation where test is",
+            ),
+            (["weights=nowhere"], "weights = nowhere must be the directory of a run, which is missing"),
+            (["print_config=1"], "print_config must be true or false, got 1"),
+        ],
+        2,
+    ),
     ids=str,
 )
 def test_what_makes_no_run_is_one_line(command, tmp_path, words, said):
@@ -147,8 +153,8 @@ def test_callbacks_none_trains_with_a_temperature_that_moves_and_tests_the_last_
 KEPT = {"temperature", "throughput", "progress", "pictures", "code_usage", "checkpoint"}
 
 
-@pytest.mark.parametrize("name", [name for name in group_options()["callbacks"] if name != "none"])
-@pytest.mark.parametrize("form", ["{}", "[default,{}]", "[{},default]"])
+@pytest.mark.parametrize("name", rest_is_slow([name for name in group_options()["callbacks"] if name != "none"]))
+@pytest.mark.parametrize("form", rest_is_slow(["{}", "[default,{}]", "[{},default]"], 2))
 def test_a_callback_by_name_keeps_the_defaults(name, form):
     one, default = composed([f"callbacks={form.format(name)}"]), composed()
     assert set(default.callbacks) == KEPT <= set(one.callbacks)
@@ -156,6 +162,7 @@ def test_a_callback_by_name_keeps_the_defaults(name, form):
     assert (set(one.callbacks) == KEPT) == (name == "default")
 
 
+@pytest.mark.slow
 def test_callbacks_are_chosen_together(trained):
     run, _ = trained("callbacks=[early_stopping,ema,lr_monitor]", "logger=csv", "trainer.log_every_n_steps=1")
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -294,6 +301,7 @@ def test_tags_are_in_the_results(trained):
     assert results(run)["tags"] == ["paper", "first"]
 
 
+@pytest.mark.slow
 def test_log_dir_is_where_folders_of_runs_are_made(command, tmp_path):
     assert command("train", *QUICK, "paths.log_dir=elsewhere", "test=false").code == 0
     (run,) = (tmp_path / "elsewhere" / "vae_digits" / "runs").iterdir()
@@ -398,7 +406,7 @@ def test_a_learning_rate_schedule_is_exact_on_resume(killed_and_resumed, name):
     killed_and_resumed(f"lr_schedule={name}", *moving)
 
 
-@pytest.mark.parametrize("name", rest_is_slow(["linear", "cosine", "cyclic", "constant"], 1))
+@pytest.mark.parametrize("name", rest_is_slow(["linear", "cosine", "cyclic", "constant"], 0))
 def test_a_schedule_of_beta_is_logged_and_exact_on_resume(killed_and_resumed, name):
     moving = {"constant": [], "cyclic": ["beta.steps=10", "beta.period=20"]}.get(name, ["beta.steps=20"])
     run = killed_and_resumed(f"beta={name}", "beta.start=0.25", *moving)
@@ -495,7 +503,7 @@ def test_what_an_alias_leads_to_exists():
     wide = ["callbacks=[early_stopping,ema]", "logger=[csv,wandb]", "beta=linear", "optimizer=sgd"]
     configs = [composed(wide), composed(["optimizer=adamw"])]
     known = {name for config in configs for name in dotted(OmegaConf.to_container(config))} | {"hydra.run.dir"}
-    added = {"optimizer.algorithm.betas", "trainer"}
+    added = {"optimizer.algorithm.betas", "callbacks.progress.refresh_rate", "trainer"}
     for hint in ALIASES.values():
         for name in re.findall(r"(?<![\w./-])(?:[a-z_]+\.)+[a-z_]+(?![\w(])", hint):
             if name not in ("eval.py", "discrete_latents.search"):

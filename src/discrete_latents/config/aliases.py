@@ -19,7 +19,7 @@ ALIASES = {
     "weight_decay|optimizer.weight_decay|model.weight_decay": "it is optimizer.algorithm.weight_decay",
     "betas|optimizer.betas": "it is optimizer.algorithm.betas, added with +",
     "momentum|optimizer.momentum": "it is optimizer.algorithm.momentum, of optimizer=sgd",
-    "batch_size|model.batch_size|trainer.batch_size|data.train_batch_size|datamodule.batch_size|bs": (
+    "model.batch_size|trainer.batch_size|data.train_batch_size|datamodule.batch_size|bs": (
         "it is data.batch_size, and data.eval_batch_size in evaluation"
     ),
     "data.val_batch_size|data.test_batch_size|eval_batch_size": "it is data.eval_batch_size",
