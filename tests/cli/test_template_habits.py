@@ -150,14 +150,15 @@ def test_callbacks_none_trains_with_a_temperature_that_moves_and_tests_the_last_
     assert results(run)["checkpoint"] is None
 
 
-KEPT = {"temperature", "throughput", "progress", "pictures", "code_usage", "checkpoint"}
+KEPT = set(composed().callbacks)
+"""The default callbacks."""
 
 
 @pytest.mark.parametrize("name", rest_is_slow([name for name in group_options()["callbacks"] if name != "none"]))
 @pytest.mark.parametrize("form", rest_is_slow(["{}", "[default,{}]", "[{},default]"], 2))
 def test_a_callback_by_name_keeps_the_defaults(name, form):
     one, default = composed([f"callbacks={form.format(name)}"]), composed()
-    assert set(default.callbacks) == KEPT <= set(one.callbacks)
+    assert {"temperature", "checkpoint", "progress"} <= KEPT <= set(one.callbacks)
     assert all(one.callbacks[key] == default.callbacks[key] for key in KEPT)
     assert (set(one.callbacks) == KEPT) == (name == "default")
 
