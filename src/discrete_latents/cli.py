@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -218,6 +219,10 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None
     except KeyboardInterrupt:
         way = sweep.resume_hint() if sweep.Sweep.directory else way_on(folder) if folder else None
         fail("; ".join(filter(None, ("interrupted", way))))
+    except SIGTERMException:
+        if sweep.Sweep.directory:
+            print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)
+        raise
     except Exception as error:
         if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.directory):
             fail(composition_mistake(error, config_name))
