@@ -20,16 +20,16 @@ ORDERS = {
         < search summary
     """,
     "callbacks": """
-        code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate pictures progress_bar
-        run_report stop_signals temperature_schedule throughput weight_average < checkpoint
+        code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate noise pictures
+        progress_bar run_report stop_signals temperature_schedule throughput weight_average < checkpoint
     """,
     "config": """
-        aliases allowed_references command_parser config_tree overrides migration type_hints < paths compose instantiate
-        < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
+        aliases allowed_references command_parser config_tree imports overrides migration type_hints
+        < paths compose instantiate < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
         augmentation batches binarization splits < image_checks mnist_files < kinds sources
-        < image_warnings model_inputs < datamodule
+        < image_warnings loaders model_inputs < datamodule
     """,
     "latent": """
         layout masks noise temperature < distributions sampler < estimator < evaluation exact kl_weight < gradients
@@ -49,7 +49,7 @@ ORDERS = {
     "report": "charts look pictures < run_report",
     "runs": """
         metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
-        < lock results results_table
+        < lock results results_table tracebacks
     """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command
@@ -57,8 +57,8 @@ ORDERS = {
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
-        validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown early_stop
-        initial_weights optimized_metric < build < train evaluate
+        foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown
+        early_stop initial_weights optimized_metric < build < train evaluate
     """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing

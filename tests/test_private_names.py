@@ -10,8 +10,10 @@ from tests.test_imports import MODULES, NAMES
 OTHERS = {
     *("_target_", "_fields", "_asdict", "_get_node", "_get_help_string"),
     *("_linear_pointwise", "_foreach_add_", "_fused_adam_", "_fused_adamw_"),
+    *("_save_to_state_dict", "_load_from_state_dict"),
 }
-"""Of Hydra, of named tuples, of OmegaConf and of argparse; and kernels of torch, each in one module."""
+"""Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels and what a module overrides to say
+how it is saved, each in one module."""
 
 LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}
 """Of Lightning, private but for the name."""

@@ -1,7 +1,8 @@
 """The public door: load a trained model, then encode, decode, sample, complete and classify images or vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import check_weights, read_checkpoint, weights_in
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training.build import make_model
+from discrete_latents.training.foreign import has_fixed_weights
 
 
 class Run:
-    """A trained model with its configuration, as `load_run` returns it.
+    """A trained model with its configuration, as `load_run` returns it. One that is no LatentModel is in `model`, and
+    the methods below raise TypeError.
 
     Images go in as tensors or NumPy arrays, (n, C, H, W) of the size that the model was trained on, or (n, H, W) where
     C is 1, and vectors as (n, D): grey values as uint8, bool or floats in [0, 1], whatever the training data had; real
@@ -30,7 +33,7 @@ class Run:
     type, range or shape, and TypeError where the model has no use for it.
     """
 
-    def __init__(self, model: LatentModel, config: DictConfig, batch_size: int = 500) -> None:
+    def __init__(self, model: LatentModel | Any, config: DictConfig, batch_size: int = 500) -> None:
         self.model = model
         self.config = config
         self.batch_size = whole("batch_size", batch_size)
@@ -85,7 +88,7 @@ class Run:
 
     def call(self, method: str) -> Callable[..., Tensor]:
         """A method of the model, without gradients."""
-        if not hasattr(self.model, method):
+        if not isinstance(self.model, LatentModel) or not hasattr(self.model, method):
             raise TypeError(f"a {type(self.model).__name__} does not {method.split('_')[0]}")
         return torch.no_grad()(getattr(self.model, method))
 
@@ -100,6 +103,13 @@ class Run:
         """A function's results over all inputs; `dim` is the dimension of its batch, made the first."""
         batches = inputs.to(self.model.device).split(self.batch_size)
         return torch.cat([function(batch, **arguments).cpu().movedim(dim, 0) for batch in batches])
+
+
+def saved_shape(run: RunDirectory, weights: Mapping[str, Tensor]) -> list[int]:
+    """The shape of x that a model was trained on. Raises UserError for weights that do not tell it."""
+    if "mean_image" not in weights:
+        raise UserError(f"{run} is not the directory of a run of a LatentModel: its weights do not tell the shape of x")
+    return list(weights["mean_image"].shape)
 
 
 def load_run(
@@ -122,9 +132,13 @@ def load_run(
     config = checked_config(run, check_trust(tuple(trust) if not isinstance(trust, str) else trust), secrets=False)
     content = read_checkpoint(checkpoint)
     weights = weights_in(content, checkpoint)
-    if "mean_image" not in weights:
-        raise UserError(f"{run} is not the directory of a run: its weights are those of no model")
-    model = make_model(config, list(weights["mean_image"].shape))
+    model = make_model(config, lambda: saved_shape(run, weights))
+    if not isinstance(model, LatentModel):
+        if has_fixed_weights(model):
+            check_weights(checkpoint, weights, model, OmegaConf.select(config, "trainer.precision"))
+        model.load_state_dict(weights)
+        return Run(model.to(device).eval(), config)
+    saved_shape(run, weights)
     model.kind = str(content.get("kind", model.kind))
     if model.kind not in KINDS:
         raise UserError(f"{checkpoint} is not a checkpoint of a run: its kind must be one of {', '.join(KINDS)}")

@@ -29,7 +29,7 @@ from discrete_latents.config.paths import path_argument, quote_path, quote_paths
 from discrete_latents.config.saved import saved_choices, use_saved_config, way_on
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import console, protect_streams
-from discrete_latents.errors import UserError, fail
+from discrete_latents.errors import Tracebacks, UserError, fail, in_own_code
 from discrete_latents.process import is_first, prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import HELD, hold
@@ -89,6 +89,7 @@ def begin() -> None:
     protect_streams()
     learn_environment()
     learn_overrides(sys.argv[1:])
+    Tracebacks.shown = argument("traceback") == "true"
     sys.argv[1:] = quote_paths(without_null(sys.argv[1:]))
 
 
@@ -199,6 +200,8 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None
         except UserError as error:
             fail(str(error))
         except OmegaConfBaseException as error:
+            if in_own_code(error):
+                raise
             fail(composition_error(str(error), ()))
         except OSError as error:
             run = str(config.paths.output_dir)
@@ -224,7 +227,8 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None
             print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)
         raise
     except Exception as error:
-        if isinstance(error, HydraException | OmegaConfBaseException) or not (composed or sweep.Sweep.directory):
+        ours = isinstance(error, HydraException | OmegaConfBaseException) and not (composed and in_own_code(error))
+        if ours or not (composed or sweep.Sweep.directory):
             fail(composition_mistake(error, config_name))
         if sweep.Sweep.directory:  # such as a launcher that lost its worker
             print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)

@@ -1,9 +1,26 @@
 """Errors that end a command with one line: the setting, its value and what is allowed."""
 
+import dis
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from traceback import print_exc, walk_tb
 from typing import Any, NoReturn
+
+LIBRARIES = {
+    *sys.stdlib_module_names,
+    *(
+        "discrete_latents",
+        "torch",
+        "torchvision",
+        "lightning",
+        "lightning_fabric",
+        "lightning_utilities",
+        "torchmetrics",
+    ),
+    *("hydra", "omegaconf", "numpy", "PIL", "matplotlib", "rich", "jaxtyping", "beartype"),
+}
+"""Packages whose code is not the user's."""
 
 
 class UserError(Exception):
@@ -26,8 +43,21 @@ class NotFinite(Exception):
         self.batch = batch
 
 
+class Tracebacks:
+    """Whether errors of one line show their tracebacks too: the setting `traceback`."""
+
+    shown = False
+
+    @classmethod
+    def show(cls) -> None:
+        """Prints the traceback of the exception that is being handled, where that is asked for."""
+        if cls.shown and sys.exc_info()[0] is not None:
+            print_exc()
+
+
 def fail(message: str) -> NoReturn:
     """Ends the command with one line on stderr and exit code 1."""
+    Tracebacks.show()
     print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(1)
 
@@ -43,6 +73,26 @@ def one_line(message: str) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's message; its type's name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def in_own_code(error: BaseException) -> bool:
+    """Whether an exception came through the user's own code, below the caller: it keeps its traceback then."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] not in LIBRARIES for name in frames)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an exception says that what the raising function was given is wrong: a ValueError or TypeError of a
+    `raise` statement in the user's code or this package's, where one of an operation is a bug in the function."""
+    tracebacks = [error.__traceback__]
+    while (last := tracebacks[-1]) is not None:
+        tracebacks.append(last.tb_next)
+    if len(tracebacks) < 2 or not isinstance(error, ValueError | TypeError):
+        return False
+    frame, at = tracebacks[-2].tb_frame, tracebacks[-2].tb_lasti  # type: ignore[union-attr]
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    ours = package == "discrete_latents" or package not in LIBRARIES
+    return ours and frame.f_code.co_code[at] == dis.opmap["RAISE_VARARGS"]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Temperatures as functions of the global step."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -68,3 +69,41 @@ def test_a_temperature_is_part_of_the_state():
     first.update(300)
     second.load_state_dict(first.state_dict())
     assert second() == first()
+
+
+SCHEDULES = [Exponential(), Linear(), Cosine()]
+STILL = [Constant(0.5), Learned()]
+
+
+@pytest.mark.parametrize("temperature", SCHEDULES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_a_schedule_that_nobody_updates_says_so_once(temperature, with_gradients):
+    estimator = GumbelSoftmax(type(temperature)())
+    logits = torch.zeros(2, 3, requires_grad=with_gradients)
+    with pytest.warns(UserWarning, match=r"call estimator\.temperature\.update") as said:
+        all(len(estimator(logits)) for _ in range(500))
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("temperature", [*SCHEDULES, *STILL], ids=lambda value: type(value).__name__)
+def test_one_that_is_updated_evaluated_or_cannot_move_says_nothing(temperature):
+    with warnings.catch_warnings(action="error"):
+        estimator = GumbelSoftmax(type(temperature)(0.5) if isinstance(temperature, Constant) else type(temperature)())
+        for _ in range(5):
+            estimator.eval()(torch.zeros(2, 3))
+        for _ in range(50):  # draws at the start
+            estimator.train()(torch.zeros(2, 3))
+        for step in range(100):
+            estimator.temperature.update(step)
+            estimator(torch.zeros(2, 3))
+            estimator(torch.zeros(2, 3))
+
+
+def test_the_value_and_the_step_are_shown():
+    temperature = Exponential(rate=1e-3)
+    assert repr(temperature) == "Exponential(τ = 1, not updated yet)"
+    temperature.update(500)
+    assert repr(temperature) == "Exponential(τ = 0.6065, at step 500)"
+    assert "(temperature): Exponential(τ = 0.6065, at step 500)" in repr(GumbelSoftmax(temperature))
+    assert repr(Constant(0.5)) == "Constant(τ = 0.5, constant)"
+    assert repr(Learned(1.0, 0.1)) == "Learned(τ = 1, learned)"

@@ -237,7 +237,7 @@ def test_an_argument_that_is_honoured_has_its_effect(tmp_path, monkeypatch, name
     kept = {}
     monkeypatch.setattr(
         "discrete_latents.training.train.build_trainer",
-        lambda config: kept.setdefault("trainer", build_trainer(config)),
+        lambda config, **how: kept.setdefault("trainer", build_trainer(config, **how)),
     )
     flags = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     try:

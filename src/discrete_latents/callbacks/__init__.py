@@ -6,6 +6,7 @@ from discrete_latents.callbacks.distance_to_exact import DistanceToExact
 from discrete_latents.callbacks.gradient_statistics import GradientStatistics
 from discrete_latents.callbacks.kl_weight_schedule import KLWeightSchedule
 from discrete_latents.callbacks.learning_rate import LearningRate
+from discrete_latents.callbacks.noise import Noise
 from discrete_latents.callbacks.pictures import Pictures
 from discrete_latents.callbacks.progress_bar import RunProgress
 from discrete_latents.callbacks.run_report import RunReport
@@ -20,6 +21,7 @@ __all__ = [
     "GradientStatistics",
     "KLWeightSchedule",
     "LearningRate",
+    "Noise",
     "Pictures",
     "RunProgress",
     "RunReport",

@@ -36,6 +36,13 @@ from discrete_latents.runs.files import plain_name
 log = logging.getLogger(__name__)
 
 
+PLAIN = (torch.Tensor, torch.dtype, torch.device)
+HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
+"""What `save_hyperparameters` of a module or a data module puts into a checkpoint."""
+MADE_HERE = {"state_dict", "optimizer_states", "loops", "MixedPrecision"}
+"""Parts of a checkpoint that torch and Lightning make: tensors and plain values, many of them."""
+
+
 class WholeFiles(TorchCheckpointIO):
     """Writes checkpoints atomically. Raises UserError if the disk refuses, or the run was moved away.
 
@@ -45,16 +52,35 @@ class WholeFiles(TorchCheckpointIO):
 
     def __init__(self, run: str | Path = ".") -> None:
         self.run = Path(run)
+        self.left_out: set[str] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         if not self.run.is_dir():
             raise UserError(f"{self.run} is gone: it was moved or deleted while the run trained")
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        torch.save(self.readable(checkpoint), content)
         try:
             atomic_write(Path(path), content.getbuffer())  # synchronised when training ends: it takes 6 ms
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+    def readable(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """The checkpoint, of whose hyperparameters only those stay that can be read without executing anything: the
+        configuration of the run has them all. Raises UserError for other things that nothing could read."""
+        kept = dict(checkpoint)
+        for name in HYPERPARAMETERS & kept.keys():
+            kept[name] = {key: value for key, value in kept[name].items() if is_plain_value(value)}
+            if left_out := checkpoint[name].keys() - kept[name].keys() - self.left_out:
+                self.left_out |= left_out
+                said = "checkpoints are without the hyperparameters that are no plain values: %s"
+                rank_zero_only(log.info)(said, ", ".join(sorted(left_out)))
+        wrong = [name for name in kept if name not in MADE_HERE and not is_plain_value(kept[name])]
+        if wrong:
+            raise UserError(
+                f"a checkpoint must be tensors and plain values, such as numbers, text and lists of them; what "
+                f"on_save_checkpoint or a state_dict of yours saves as {', '.join(wrong)} is not"
+            )
+        return kept
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Reads as everything that reads checkpoints does."""
@@ -63,6 +89,15 @@ class WholeFiles(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Deletes one file. (Lightning's own deletes a folder with all that it holds.)"""
         Path(path).unlink(missing_ok=True)
+
+
+def is_plain_value(value: Any) -> bool:
+    """Whether a value is made of tensors and plain values alone."""
+    if isinstance(value, dict):
+        return all(is_plain_value(inner) for pair in value.items() for inner in pair)
+    if isinstance(value, list | tuple | set):
+        return all(map(is_plain_value, value))
+    return value is None or type(value) in (bool, int, float, complex, str, bytes) or isinstance(value, PLAIN)
 
 
 WITHOUT_EFFECT = {

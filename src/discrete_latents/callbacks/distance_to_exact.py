@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from discrete_latents.checks import whole
+from discrete_latents.data.loaders import first_batch
 from discrete_latents.latent import Estimator, Exact
 from discrete_latents.latent.gradients import draw_gradient, draw_gradients
 from discrete_latents.models import LatentModel
@@ -20,8 +21,9 @@ class DistanceToExact(pl.Callback):
                                   over `repeats` draws, so an unbiased estimator shows noise / √repeats
         exactness/NAME/noise      √E‖g − E g‖² / ‖g*‖
 
-    Temperatures follow the model's global step; learned parts of the estimators keep their initial values. Costs
-    `repeats` passes per estimator and epoch. Raises ValueError if the model has too many latents to enumerate.
+    Of a `LatentModel` alone. Temperatures follow its global step; learned parts of the estimators keep their initial
+    values. Costs `repeats` passes per estimator and epoch. Raises ValueError if the model has too many latents to
+    enumerate.
     """
 
     def __init__(self, estimators: Mapping[str, Estimator], repeats: int = 100, count: int = 100) -> None:
@@ -29,8 +31,12 @@ class DistanceToExact(pl.Callback):
         self.repeats = whole("repeats", repeats)
         self.count = whole("count", count)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not isinstance(pl_module, LatentModel):
+            return
+        batch = first_batch(trainer.datamodule, "val", self.count, pl_module.reader)  # type: ignore[attr-defined]
+        if batch is None:
+            return
         with pl_module.evaluation_noise(), torch.enable_grad():
             objective = pl_module.objective(batch)
             exact_bound, exact_gradient = draw_gradient(Exact(), objective)

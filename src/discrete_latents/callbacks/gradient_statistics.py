@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from discrete_latents.checks import whole
+from discrete_latents.data.loaders import first_batch
 from discrete_latents.latent.gradients import draw_gradients
 from discrete_latents.models import LatentModel
 
@@ -20,14 +21,19 @@ class GradientStatistics(pl.Callback):
 
     Costs `repeats` passes over `count` images per epoch, repeats · count / (training images) of the training time:
     4 % on MNIST with the defaults. Does not change training, bit for bit.
+    Of a `LatentModel` alone.
     """
 
     def __init__(self, repeats: int = 20, count: int = 100) -> None:
         self.repeats = whole("repeats", repeats, least=2)
         self.count = whole("count", count)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        batch = trainer.datamodule.first("val", self.count)  # type: ignore[attr-defined]
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not isinstance(pl_module, LatentModel):
+            return
+        batch = first_batch(trainer.datamodule, "val", self.count, pl_module.reader)  # type: ignore[attr-defined]
+        if batch is None:
+            return
         estimator = copy.deepcopy(pl_module.estimator).eval()  # so that its own state does not change
         with pl_module.evaluation_noise(), torch.enable_grad():
             draws = draw_gradients(estimator, pl_module.objective(batch), self.repeats)

@@ -1,7 +1,11 @@
 """A model's pictures, of images or of vectors, as PNG files and in loggers that show images."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 import lightning.pytorch as pl
 import torch
@@ -13,10 +17,15 @@ from torchvision.utils import make_grid, save_image
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.checks import whole
-from discrete_latents.data import ImageData
+from discrete_latents.data.loaders import first_batch
+from discrete_latents.errors import UserError, first_line
 from discrete_latents.loggers.media import log_pictures
 from discrete_latents.models import LatentModel
+from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.images import after_epoch
+from discrete_latents.runs.tracebacks import write_traceback
+
+log = logging.getLogger(__name__)
 
 SMALLEST = 56
 """Smaller images are enlarged to at least this many pixels a side."""
@@ -25,8 +34,9 @@ SMALLEST = 56
 class Pictures(pl.Callback):
     """Writes the model's `pictures` of the first `count` images of a split, and its `figures`, into `folder`.
 
-    After testing, of the tested split; in training every `every_n_epochs` epochs (0: never), of validation images, and
-    those of each such epoch stay in a folder of their own. Under FSDP nothing is written: no process has all
+    Of a `LatentModel` alone. After testing, of the tested split; in training every `every_n_epochs` epochs (0: never),
+    of validation images, and those of each such epoch stay in a folder of their own. What cannot be drawn is a warning,
+    with its traceback in the run's log, and training goes on. Under FSDP nothing is written: no process has all
     parameters.
     """
 
@@ -34,38 +44,60 @@ class Pictures(pl.Callback):
         self.folder = Path(folder)
         self.every_n_epochs = whole("every_n_epochs", every_n_epochs, least=0)
         self.count = count
+        self.said: set[str] = set()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws once before training, and keeps nothing: what cannot be drawn is said now."""
-        if trainer.is_global_zero and not isinstance(trainer.strategy, FSDPStrategy):
-            for rows in self.draw(trainer, pl_module, "val").values():
-                render(rows)
+        if trainer.is_global_zero and has_pictures(pl_module, trainer):
+            with self.warned(trainer):
+                for rows in self.draw(trainer, pl_module, "val").values():
+                    render(rows)
+
+    @contextmanager
+    def warned(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Makes one warning of an exception, except for a disk that refuses."""
+        try:
+            yield
+        except (OSError, UserError):
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            if said not in self.said:
+                run = RunDirectory(trainer.default_root_dir)
+                write_traceback(run, error)
+                log.warning("a picture cannot be drawn: %s (%s has more)", said, run.log.name)
+            self.said.add(said)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, model: LatentModel, split: str) -> dict[str, Tensor]:
-        data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
-        batch = trainer.precision_plugin.convert_input(next(iter(data.batches(split, self.count))))
+        found = first_batch(trainer.datamodule, split, self.count, model.reader)  # type: ignore[attr-defined]
+        if found is None:
+            return {}
+        batch = trainer.precision_plugin.convert_input(found)
         low, high = (0.0, 1.0) if model.kind not in ("real", "whole") else batch[0].float().aminmax()
         with model.evaluation_noise():
             return {name: ((rows.float() - low) / (high - low)).cpu() for name, rows in model.pictures(batch).items()}
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self.write(trainer, pl_module, "val", after_epoch(self.folder, trainer.current_epoch + 1))
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        self.write(trainer, pl_module, trainer.datamodule.test_split)  # type: ignore[attr-defined]
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer, pl_module, getattr(trainer.datamodule, "test_split", "test"))  # type: ignore[attr-defined]
 
     @rank_zero_only
     @torch.no_grad()
-    def write(self, trainer: pl.Trainer, model: LatentModel, split: str, kept: Path | None = None) -> None:
+    def write(self, trainer: pl.Trainer, model: pl.LightningModule, split: str, kept: Path | None = None) -> None:
         """Draws and writes. kept: a folder for copies, which later pictures do not replace."""
-        if isinstance(trainer.strategy, FSDPStrategy):
+        if not has_pictures(model, trainer):
             return
-        pictures = self.draw(trainer, model, split)
-        figures = model.figures()
-        written = {name: self.folder / f"{name}.png" for name in (*pictures, *figures)}
-        for name, picture in (figures | {name: render(rows) for name, rows in pictures.items()}).items():
+        shown: dict[str, Tensor | Figure] = {}
+        with self.warned(trainer):
+            shown |= model.figures()
+        with self.warned(trainer):
+            shown |= {name: render(rows) for name, rows in self.draw(trainer, model, split).items()}
+        written = {name: self.folder / f"{name}.png" for name in shown}
+        for name, picture in shown.items():
             if isinstance(picture, Figure):
                 save = partial(picture.savefig, format="png", dpi=120, bbox_inches="tight")
             else:
@@ -74,6 +106,10 @@ class Pictures(pl.Callback):
             if kept:
                 atomic_write(kept / written[name].name, written[name].read_bytes())
         log_pictures(trainer.loggers, written, trainer.global_step)
+
+
+def has_pictures(model: pl.LightningModule, trainer: pl.Trainer) -> TypeGuard[LatentModel]:
+    return isinstance(model, LatentModel) and not isinstance(trainer.strategy, FSDPStrategy)
 
 
 def render(rows: Tensor) -> Tensor | Figure:

@@ -1,20 +1,28 @@
-"""Sets the estimator's temperature to its schedule's value at the global step."""
+"""Sets temperatures to their schedules' values at the global step."""
 
 import lightning.pytorch as pl
 
-from discrete_latents.models import LatentModel
+from discrete_latents.latent.temperature import Temperature
 
 
 class TemperatureSchedule(pl.Callback):
-    """Updates τ before every training step, and logs it each epoch. Ignores estimators without a temperature.
+    """Updates τ before every training step, and logs it each epoch, of every `Temperature` in the module: that of a
+    model's estimator as `temperature`, of a module with several by their names in it too.
 
     The global step counts over all epochs and resumes, and not in validation.
     """
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: LatentModel, batch: object, batch_idx: int) -> None:
-        if pl_module.estimator.temperature is not None:
-            pl_module.estimator.temperature.update(trainer.global_step)
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        found = {name: part for name, part in pl_module.named_modules() if isinstance(part, Temperature)}
+        prefix = "temperature/" if len(found) > 1 else ""
+        self.temperatures = {f"{prefix}{name}" if prefix else "temperature": part for name, part in found.items()}
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
-        if pl_module.estimator.temperature is not None:
-            pl_module.log("temperature", pl_module.estimator.temperature().detach(), sync_dist=True)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        for temperature in self.temperatures.values():
+            temperature.update(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name, temperature in self.temperatures.items():
+            pl_module.log(name, temperature().detach(), sync_dist=True)

@@ -1,6 +1,7 @@
 """Training speed."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -31,11 +32,11 @@ class Throughput(pl.Callback):
         self.epoch_start = tuple(state_dict["epoch_start"])
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.started is None:
             self.started = now(pl_module.device)
-        self.images += len(batch[0]) * trainer.world_size
+        self.images += length(batch) * trainer.world_size
 
     def stop(self, device: torch.device) -> None:
         if self.started is not None:
@@ -51,6 +52,13 @@ class Throughput(pl.Callback):
         self.epoch_start = (self.seconds, self.images)
         if seconds:
             pl_module.log("images_per_second", images / seconds, sync_dist=True)
+
+
+def length(batch: Any) -> int:
+    """The images of a batch: the length of its first tensor, 0 where there is none."""
+    while isinstance(batch, list | tuple | Mapping):
+        batch = next(iter(batch.values() if isinstance(batch, Mapping) else batch), None)
+    return len(batch) if isinstance(batch, torch.Tensor) and batch.dim() else 0
 
 
 def now(device: torch.device) -> float:

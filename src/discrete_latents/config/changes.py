@@ -29,7 +29,7 @@ KEPT = ("callbacks.checkpoint", "callbacks.temperature", "callbacks.ema", "callb
 HISTORY = "resumed"
 """The key of a saved configuration for its changes: a list of the steps, with the changes of each."""
 
-OF_THE_COMMAND = ("resume", "trust")
+OF_THE_COMMAND = ("resume", "traceback", "trust")
 """Settings that are a command's, and none of the run."""
 
 

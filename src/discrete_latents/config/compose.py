@@ -1,5 +1,6 @@
 """The project's configurations: their folder, their groups and settings, and one composed."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir, version
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -85,11 +86,15 @@ def known_settings(config_name: str, groups: Iterable[str], overrides: Iterable[
 
 
 def composed_with_options(config_name: str, groups: Iterable[str], overrides: Iterable[str]) -> DictConfig:
-    """A configuration with the options that overrides choose, and none of their settings."""
+    """A configuration with the options that overrides choose, also from this command's `--config-dir`, and none of
+    their settings."""
     chosen = [override for override in overrides if override.partition("=")[0] in set(groups)]
+    folder = get_args_parser().parse_known_args(sys.argv[1:])[0].config_dir
+    started = GlobalHydra.instance().is_initialized()
     try:
-        return composed(chosen, config_name)
-    except Exception:  # a choice may be what cannot be composed
+        with nullcontext() if folder is None or started else with_options_of([folder]):
+            return composed(chosen, config_name)
+    except (Exception, SystemExit):  # a choice may be what cannot be composed
         return composed((), config_name)
 
 

@@ -70,6 +70,7 @@ def checked_config(
         raise UserError(f"{run}: {error}") from error
     with open_dict(config):
         config.trust = []
+        config.traceback = False
     return config
 
 

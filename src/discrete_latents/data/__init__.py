@@ -2,7 +2,18 @@
 
 from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.datamodule import ImageData
+from discrete_latents.data.loaders import Loaders
 from discrete_latents.data.sources import arrays, digit_counts, digits, torchvision_images
 from discrete_latents.data.splits import Images, Splits
 
-__all__ = ["Augmentation", "ImageData", "Images", "Splits", "arrays", "digit_counts", "digits", "torchvision_images"]
+__all__ = [
+    "Augmentation",
+    "ImageData",
+    "Images",
+    "Loaders",
+    "Splits",
+    "arrays",
+    "digit_counts",
+    "digits",
+    "torchvision_images",
+]

@@ -15,7 +15,7 @@ from discrete_latents.data.batches import Batches, EpochOrder, MixedOrder
 from discrete_latents.data.binarization import MODES, draw, prepare, to_float
 from discrete_latents.data.image_checks import check_splits, dtype_name, kind_of_value
 from discrete_latents.data.image_warnings import split_warnings
-from discrete_latents.data.kinds import DECLARED, Values, check_values, reader, value_range
+from discrete_latents.data.kinds import DECLARED, Values, base_rate, check_values, reader, value_range
 from discrete_latents.data.splits import Splits
 from discrete_latents.likelihoods import KINDS
 
@@ -171,21 +171,12 @@ class ImageData(pl.LightningDataModule):
         return self.mean(lambda x: x)
 
     def mean(self, statistics: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean of statistics(x) over the training data.
-
-        It includes one extra black and one white image for grey values, so that no pixel's base rate is 0 or 1
-        (Laplace's rule), and one extra observation, of the same mean everywhere, for whole numbers.
-        """
+        """The mean of statistics(x) over the training data, as `base_rate` has it."""
         pixels = self.pixels["train"]
         # In parts, to save memory for floats, or for one-hot classes.
         rows = max(1, 2**17 // pixels[0].numel())
         parts = (statistics(self.read(part)).sum(0, dtype=torch.float64) for part in pixels.split(rows))
-        total = functools.reduce(torch.add, parts)
-        if self.values.grey:
-            return ((total + 1) / (len(pixels) + 2)).float()
-        if self.values.kind == "whole":
-            return ((total + total.mean() / len(pixels)) / (len(pixels) + 1)).float()
-        return (total / len(pixels)).float()
+        return base_rate(functools.reduce(torch.add, parts), len(pixels), self.values)
 
     def batches(self, split: str, batch_size: int, shuffled: bool = False) -> Batches:
         """This process's batches of a split, on the trainer's device.
@@ -207,6 +198,10 @@ class ImageData(pl.LightningDataModule):
                 drawn = self.binarization not in ("grey", None)
                 read = functools.partial(self.read_augmented, draw if drawn else self.read)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """A small training batch."""
+        return next(iter(self.batches("train", 2, shuffled=True)))
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
         """The first images of a split and their labels on the trainer's device, equal in all processes."""

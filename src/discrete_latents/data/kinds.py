@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from discrete_latents.data.binarization import to_float
@@ -136,6 +136,19 @@ def value_range(images: Shaped[Tensor, "n ..."], bright: float = 127) -> tuple[f
         if lowest < highest > bright:
             break
     return lowest, highest
+
+
+def base_rate(total: Float[Tensor, "..."], count: int, values: Values) -> Float[Tensor, "..."]:
+    """The mean of the statistics of `count` x, from their sum.
+
+    It includes one extra black and one white image for grey values, so that no pixel's base rate is 0 or 1 (Laplace's
+    rule), and one extra observation, of the same mean everywhere, for whole numbers.
+    """
+    if values.grey:
+        return ((total + 1) / (count + 2)).float()
+    if values.kind == "whole":
+        return ((total + total.mean() / count) / (count + 1)).float()
+    return (total / count).float()
 
 
 def reader(kind: str) -> Callable[[Tensor], Tensor]:

@@ -61,6 +61,8 @@ class Estimator(nn.Module):
 
     def __call__(self, objective: Any, *, generator: torch.Generator | None = None) -> Tensor:
         """The bound of an objective, (B,) nats. generator: source of random numbers; None: torch's global generator."""
+        if self.temperature is not None:
+            self.temperature.count_call()
         if generator is None:
             return super().__call__(objective)
         with drawn_from(generator):

@@ -1,16 +1,26 @@
 """Temperatures τ: pure functions of the global step, or learned.
 
 A temperature belongs to the estimator that divides by it. `at(step)` computes it from the step alone, so a resume, a
-validation pass or a new epoch cannot change it. `update(step)` sets it; in training, a callback does so before each
-step.
+validation pass or a new epoch cannot change it. `update(step)` sets it: with Lightning, the callback
+`TemperatureSchedule` does so before each step; in a training loop of your own, you do:
+
+    for step, x in enumerate(batches):
+        estimator.temperature.update(step)
+
+Nothing else can know what a step is: an estimator may be called several times in one, or once in several. A schedule
+that is trained with and never updated says so.
 """
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 from discrete_latents.checks import positive, whole
+
+UNNOTICED = 100
+"""Calls at a schedule's start that are no training yet: draws that are compared, a batch to see that all fits."""
 
 
 class Temperature(nn.Module):
@@ -25,6 +35,9 @@ class Temperature(nn.Module):
         super().__init__()
         self.start = positive("start", start)
         self.register_buffer("value", torch.tensor(self.start))
+        self.step: int | None = None
+        """Of the last update."""
+        self.calls = 0
 
     def at(self, step: int) -> float:
         """τ at an optimiser step, counted from 0 over all of training."""
@@ -33,9 +46,33 @@ class Temperature(nn.Module):
     def update(self, step: int) -> None:
         """Sets τ to `at(step)`, in place and without synchronising."""
         self.value.fill_(self.at(step))
+        self.step = step
+
+    def count_call(self) -> None:
+        """Warns, once, where an estimator is called `UNNOTICED` times in training without any update of a schedule that
+        moves."""
+        if torch.compiler.is_compiling() or self.step is not None or not (self.training and torch.is_grad_enabled()):
+            return
+        self.calls += 1
+        if self.calls == UNNOTICED and self.moves():
+            warnings.warn(
+                f"{type(self).__name__} stays at its start, τ = {self.value.item():g}: in a training loop of your own, "
+                "call estimator.temperature.update(step) before each step; with Lightning, the callback "
+                "TemperatureSchedule does",
+                stacklevel=3,
+            )
+
+    def moves(self) -> bool:
+        """Whether τ is another one later on."""
+        return self.at(10**9) != self.at(0)
 
     def forward(self) -> Tensor:
         return self.value
+
+    def extra_repr(self) -> str:
+        """The value now and the step of the last update, as "τ = 0.9512 at step 500"."""
+        when = f"at step {self.step}" if self.step is not None else "not updated yet"
+        return f"τ = {self().item():.4g}, {when if self.moves() else 'constant'}"
 
 
 class Constant(Temperature):
@@ -105,8 +142,14 @@ class Learned(Temperature):
     def update(self, step: int) -> None:
         """Does nothing: the optimiser updates it."""
 
+    def moves(self) -> bool:
+        return False
+
     def forward(self) -> Tensor:
         return self.minimum + self.log_excess.exp()
+
+    def extra_repr(self) -> str:
+        return f"τ = {self().item():.4g}, learned"
 
 
 def as_temperature(temperature: float | Temperature) -> Temperature:

@@ -1,6 +1,6 @@
 """The base of the LightningModules: training through an estimator, evaluation with hard samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,8 @@ EVALUATION_SEED = 0
 
 
 class LatentModel(pl.LightningModule):
-    """A model with discrete latents. Subclasses define `objective` and `pictures`; they do not depend on the estimator.
+    """A model with discrete latents. Subclasses define `objective`, and `pictures` if there are any; they do not depend
+    on the estimator.
 
     Args:
         image_shape: (C, H, W), or (D,) of vectors.
@@ -70,6 +71,7 @@ class LatentModel(pl.LightningModule):
         self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
         self.code_usage = CodeUsage(num_latents, num_classes)
         self.kind = "grey"  # of x: a key of likelihoods.KINDS
+        self.reader: Callable[[Any], Batch] | None = None  # of the batches of a foreign data module
         self.register_buffer("mean_image", torch.zeros(*image_shape))
         self.register_buffer("output_bias", torch.zeros(*likelihood.output_shape(image_shape)))
         self.trained_bounds: list[Tensor] = []
@@ -104,7 +106,7 @@ class LatentModel(pl.LightningModule):
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures by name: grids of x, (rows, columns, C, H, W) or (rows, columns, D), in the range of x."""
-        raise NotImplementedError
+        return {}
 
     def compile_step(self) -> None:
         """Compiles the loss and its gradient as one graph, in place: checkpoint keys do not change."""
@@ -137,7 +139,8 @@ class LatentModel(pl.LightningModule):
             return "train/objective"
         return "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = self.read(batch)
         loss, bound = self.training_loss(batch)
         # Kept on the device and averaged when logged: calling `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach().clone())  # a replayed CUDA graph overwrites its output
@@ -200,11 +203,17 @@ class LatentModel(pl.LightningModule):
         if self.device.type == "cuda" and "cuda_noise" in own:
             torch.cuda.set_rng_state(own["cuda_noise"], self.device)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def read(self, batch: Any) -> Batch:
+        """A batch of the trainer's data as (x, labels)."""
+        return batch if self.reader is None else self.reader(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        batch = self.read(batch)
         with self.evaluation_noise(batch_idx):
             self.log_evaluation(batch, "val", {})
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        batch = self.read(batch)
         with self.evaluation_noise(batch_idx, stream=1):  # a separate stream, so that m does not change other metrics
             nll = -self.evaluator(self.objective(batch))
         with self.evaluation_noise(batch_idx):

@@ -19,7 +19,7 @@ def show(results: Mapping[str, Any], run: RunDirectory, here: Path) -> None:
     out = console()
     data = results["data"]
     out.print()
-    table = Table(title=f"{results['experiment']} · {results['latent']} · {data['name']}, {data['binarization']}")
+    table = Table(title=f"{results['experiment']} · {results['latent']} · {', '.join(map(str, data.values()))}")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("")

@@ -21,7 +21,7 @@ from discrete_latents.secrecy import masked
 SEED = re.compile(r"(^|[._])seed$")
 FIRST = ("experiment", "latent", "evaluation", "eval_samples")
 """Always shown where they differ, in this order."""
-APART = ("hydra", "paths", "logger", "launcher", "resume", HISTORY, "sweep", "trust")
+APART = ("hydra", "paths", "logger", "launcher", "resume", HISTORY, "sweep", "traceback", "trust")
 """Groups that say where and how a run is written; not compared."""
 
 

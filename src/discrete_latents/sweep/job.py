@@ -22,7 +22,7 @@ from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.saved import checked_config, same_as, start_from
 from discrete_latents.config.saved_secrets import unmask
-from discrete_latents.errors import NotApplicable, UserError, one_line
+from discrete_latents.errors import NotApplicable, Tracebacks, UserError, one_line
 from discrete_latents.process import is_first
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.lock import hold
@@ -78,6 +78,7 @@ def run_job(task: Callable[[DictConfig], Any], config: DictConfig) -> None:
         except NotApplicable as error:
             record_end(run, hydra, config.get("seed"), "not applicable", str(error))
         except UserError as error:
+            Tracebacks.show()
             record_end(run, hydra, config.get("seed"), "failed", str(error))
         except (Exception, SystemExit) as error:
             log.exception("job %s failed", hydra.job.num)

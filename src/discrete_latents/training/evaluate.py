@@ -1,16 +1,20 @@
 """Evaluates a checkpoint of a run."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
+from discrete_latents.config.instantiate import taken_names
+from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
 from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
+from discrete_latents.training.foreign import description, evaluate_on, has_fixed_weights, untested
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
@@ -34,17 +38,22 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    trainer = build_trainer(config, checkpoints=False)
+    if "estimator" not in taken_names(config, "model"):
+        names = {**names, "latent": "none"}
+    if why := untested(model, data, split):
+        raise UserError(f"{run}: {why}")
+    trainer = build_trainer(config, False, use_distributed_sampler=not isinstance(data, ImageData))
     convert_precision(model, trainer)
-    load_weights(path, model)
+    if fixed := has_fixed_weights(model):
+        load_weights(path, model)
     check_batches(trainer, data)
-    data.test_split = split
+    evaluate_on(data, split)
     evaluation = RunDirectory(config.paths.output_dir)
     results: dict[str, Any] = {}
 
     def finish(tested: Mapping[str, float]) -> None:
-        metrics = {name.replace("test/", f"{split}/"): value for name, value in tested.items()}
-        made = describe(names, config.seed, data.description, config.eval_samples) | {
+        metrics = {re.sub("^test(?=[/_])", split, name): value for name, value in tested.items()}
+        made = describe(names, config.seed, description(data), config.eval_samples) | {
             "checkpoint": str(path),
             "metrics": metrics,
             **end_of(metrics),
@@ -59,5 +68,6 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
         orderly_shutdown(trainer),
         memory_limit(*IN_EVALUATION),
     ):
-        trainer.test(model, datamodule=data, verbose=False)
+        ckpt_path = None if fixed else path
+        trainer.test(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True, verbose=False)
     return results

@@ -48,9 +48,10 @@ class FiniteCheck(pl.Callback):
             raise NotFinite(trainer.global_step)
 
 
-def divergence_report(model: LatentModel, stopped: NotFinite) -> str:
+def divergence_report(model: pl.LightningModule, stopped: NotFinite) -> str:
     """One line: the step at which training stopped being finite, and the norms and rates that may explain it."""
-    values, end, batch = [float(bound) for bound in model.trained_bounds], stopped.step, stopped.batch
+    ours = isinstance(model, LatentModel)
+    values, end, batch = [float(bound) for bound in model.trained_bounds] if ours else [], stopped.step, stopped.batch
     a_step = model.trainer.accumulate_grad_batches  # bounds of one optimiser step
     bad = [index for index, value in enumerate(values) if not -float("inf") < value < float("inf")]
     said = f"after step {end - 1} training is not finite"
@@ -60,7 +61,7 @@ def divergence_report(model: LatentModel, stopped: NotFinite) -> str:
         said += f", of the {before} before {values[bad[0] - 1]:.4g} nats" if bad[0] else ""
     where = nonfinite_modules(model.named_parameters())
     statistics = {"learning rate": model.trainer.optimizers[0].param_groups[0]["lr"]}
-    if model.estimator.temperature is not None:
+    if ours and model.estimator.temperature is not None:
         statistics["temperature"] = model.estimator.temperature().item()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     if gradients:
@@ -69,7 +70,7 @@ def divergence_report(model: LatentModel, stopped: NotFinite) -> str:
         where = f"parameters: {where}"
     else:
         statistics["largest parameter"] = get_total_norm(list(model.parameters()), float("inf")).item()
-        if batch is not None and model.trainer.world_size == 1:
+        if ours and batch is not None and model.trainer.world_size == 1:
             outputs, statistics["largest logit"] = first_nonfinite_output(model, batch)
             where = f"output: {outputs}" if outputs else ""
     measured = ", ".join(f"{name} {value:.4g}" for name, value in statistics.items())

@@ -1,17 +1,16 @@
 """What a run came to is kept, whatever happens after its test."""
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 
 from discrete_latents.errors import UserError, first_line
 from discrete_latents.runs.directory import RunDirectory
-from discrete_latents.runs.files import check_regular
 from discrete_latents.runs.results import nonfinite
+from discrete_latents.runs.tracebacks import write_traceback
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +48,7 @@ def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[Non
     except Exception as error:
         if not results:
             raise
-        with suppress(OSError, ValueError):
-            if run.log.exists():
-                check_regular(run.log)
-            with run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                traceback.print_exception(error, file=file)
+        write_traceback(run, error)
         said = f"{type(error).__name__}: {first_line(error)}"
         log.warning(
             "after the test, whose metrics are complete in %s: %s (%s has more)", run.results, said, run.log.name

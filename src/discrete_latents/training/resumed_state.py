@@ -1,11 +1,13 @@
 """Checks the state in a checkpoint before a run goes on from it: every part is what this trainer would save itself."""
 
 import os
+import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ LATER = {"replaced"}
 """Parts of callbacks' states that runs of before do not have."""
 
 
-def check_state(path: Path, trainer: pl.Trainer, model: LatentModel) -> None:
+def check_state(path: Path, trainer: pl.Trainer, model: pl.LightningModule) -> None:
     """Raises UserError, naming the part, for a checkpoint that the trainer could not go on from as it was: parts of
     another type or shape, counts that contradict each other, and files outside the folder of the checkpoints.
     """
@@ -36,8 +38,10 @@ def check_state(path: Path, trainer: pl.Trainer, model: LatentModel) -> None:
         raise UserError(f"{path} is damaged, no run goes on from it: {wrong}")
 
 
-def check_trained_parameters(path: Path, optimizers: Any, model: LatentModel) -> None:
-    """Raises UserError where another number of parameters was trained."""
+def check_trained_parameters(path: Path, optimizers: Any, model: pl.LightningModule) -> None:
+    """Raises UserError where another number of parameters was trained, of a model that trains all."""
+    if not isinstance(model, LatentModel):
+        return
     own = len([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
         saved = sum(len(group["params"]) for state in optimizers for group in state["param_groups"])
@@ -48,7 +52,7 @@ def check_trained_parameters(path: Path, optimizers: Any, model: LatentModel) ->
         raise UserError(f"{path} is a checkpoint of another model or architecture: {said}")
 
 
-def mistakes_in(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentModel) -> Iterator[str]:
+def mistakes_in(content: Mapping[str, Any], trainer: pl.Trainer, model: pl.LightningModule) -> Iterator[str]:
     """What is wrong with each part of a checkpoint. Only the first is right: a part relies on those before it."""
     for name in COUNTS:
         if type(count := content.get(name, 0)) is not int or not 0 <= count < 2**63:
@@ -58,12 +62,13 @@ def mistakes_in(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentMo
     if not is_list_of(dict, content.get("lr_schedulers")):
         yield "lr_schedulers must be a list of states"
     yield from noise_mistakes(content)
-    others = content.get("other_processes", [])
-    if not is_list_of(dict, others):
-        yield "other_processes must be a list of states"
-    else:
-        for state in others:
-            yield from noise_mistakes(state)
+    for name in ("other_processes", "other_noise"):
+        others = content.get(name, [])
+        if not is_list_of(dict, others):
+            yield f"{name} must be a list of states"
+        else:
+            for state in others:
+                yield from noise_mistakes(state)
     yield from optimizer_mistakes(content["optimizer_states"], trainer, model)
     yield from average_mistakes(content, trainer, model)
     loops = content["loops"].get("fit_loop") if isinstance(content["loops"], dict) else None
@@ -83,6 +88,13 @@ def noise_mistakes(content: Mapping[str, Any]) -> Iterator[str]:
             torch.set_rng_state(content["noise"])
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         yield f"noise must be a state of torch's generator: {first_line(error)}"
+    try:
+        if "python_noise" in content:  # of a module or data of the user's own
+            random.Random().setstate(content["python_noise"])
+            keys, *rest = content["numpy_noise"]
+            np.random.RandomState().set_state(("MT19937", np.array(keys, np.uint32), *rest))
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        yield f"python_noise and numpy_noise must be states of their generators: {first_line(error)}"
     cuda = content.get("cuda_noise", torch.zeros(16, dtype=torch.uint8))
     if not isinstance(cuda, Tensor) or type_and_shape(cuda) != "uint8 (16,)":
         yield "cuda_noise must be a state of CUDA's generator"
@@ -91,11 +103,11 @@ def noise_mistakes(content: Mapping[str, Any]) -> Iterator[str]:
         yield "trained_bounds must be a list of numbers"
 
 
-def optimizer_mistakes(states: Any, trainer: pl.Trainer, model: LatentModel) -> Iterator[str]:
+def optimizer_mistakes(states: Any, trainer: pl.Trainer, model: pl.LightningModule) -> Iterator[str]:
     """Compares with the state of a new optimiser after a step without gradients, on copies of the parameters."""
     if not is_list_of(dict, states):
         yield "optimizer_states must be a list of states"
-    if type(model).configure_optimizers is not LatentModel.configure_optimizers:
+    if not isinstance(model, LatentModel) or type(model).configure_optimizers is not LatentModel.configure_optimizers:
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     copies = [nn.Parameter(torch.zeros_like(parameter)) for parameter in trained]
@@ -124,7 +136,7 @@ def optimizer_mistakes(states: Any, trainer: pl.Trainer, model: LatentModel) -> 
             yield from unlike({number: known[number] for number in state}, state, "optimizer_states", trainer.precision)
 
 
-def average_mistakes(content: Mapping[str, Any], trainer: pl.Trainer, model: LatentModel) -> Iterator[str]:
+def average_mistakes(content: Mapping[str, Any], trainer: pl.Trainer, model: pl.LightningModule) -> Iterator[str]:
     """The weights that are trained, beside their average in `state_dict`: both or neither, as the callbacks have it."""
     own = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     saved = "averaging_state" in content

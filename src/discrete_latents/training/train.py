@@ -16,10 +16,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.atomic_write import synchronise_to_disk
-from discrete_latents.callbacks import Checkpoints, Throughput
+from discrete_latents.callbacks import Checkpoints, Noise, Throughput
 from discrete_latents.config.changes import Changes
+from discrete_latents.config.instantiate import taken_names
 from discrete_latents.data import ImageData
-from discrete_latents.errors import NotFinite, UserError, first_line
+from discrete_latents.errors import NotFinite, UserError, first_line, in_own_code
 from discrete_latents.loggers import MetricsCSV
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import best_of, load_weights
@@ -28,10 +29,11 @@ from discrete_latents.runs.results import describe, write_results
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
+from discrete_latents.training.foreign import count_parameters, description, has_fixed_weights, is_foreign, untested
 from discrete_latents.training.initial_weights import InitialWeights, load_initial_weights
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
-from discrete_latents.training.monitors import check_monitors
+from discrete_latents.training.monitors import check_monitors, with_own_monitor
 from discrete_latents.training.new_run import own_checkpoints
 from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
 from discrete_latents.training.optimized_metric import BestInValidation
@@ -78,20 +80,21 @@ def train_in(
     data = build_data(config)
     model = build_model(config, data)
     resumed = RunDirectory(config.resume, run.checkpoints).last_checkpoint() if config.resume else None
-    trainer = build_trainer(config)
+    config = with_own_monitor(config, model, data)
+    trainer = build_trainer(config, use_distributed_sampler=not isinstance(data, ImageData))
     convert_precision(model, trainer)
     read = [resumed] if resumed else []
-    if resumed:
-        load_weights(resumed, model)
-        if os.path.lexists(tested := run.tested()):  # at the end, unless a better one is found
-            load_weights(tested, copy.deepcopy(model))
-            read.append(tested)
+    if resumed and os.path.lexists(best := run.tested()):  # at the end, unless a better one is found
+        read.append(best)
+    if has_fixed_weights(model):
+        for path, loaded in zip(read, (model, copy.deepcopy(model)), strict=False):
+            load_weights(path, loaded)
     again = bool(config.resume) and resumed is None
     best_value, initial = BestInValidation(config.get("optimized_metric")), InitialWeights()
     trainer.callbacks[:0] = [best_value, initial]  # type: ignore[attr-defined]
     if not resumed:
         initial.record = load_initial_weights(config, model)
-    last = [FiniteCheck(), KeptStop(), *callbacks]
+    last = [FiniteCheck(), KeptStop(), *([Noise()] if is_foreign(model, data) else []), *callbacks]
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
         last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
@@ -100,7 +103,10 @@ def train_in(
     check_monitors(trainer, model, data)
     for path in read:
         check_state(path, trainer, model)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # FSDP shares them out over processes
+    parameters = count_parameters(model)  # FSDP shares them out over processes
+    if "estimator" not in taken_names(config, "model"):
+        names = {**names, "latent": "none"}
+    tested, why = test and config.get("test", True), untested(model, data)
     run.folder.mkdir(parents=True, exist_ok=True)
     reached: dict[str, Any] = {}
     results: dict[str, Any] = {}
@@ -112,7 +118,7 @@ def train_in(
             "parameters": parameters,
             **end_of(metrics),
         }
-        described = describe(names, config.seed, data.description, config.eval_samples)
+        described = describe(names, config.seed, description(data), config.eval_samples)
         made = described | {"metrics": dict(metrics)} | reached | measured
         made |= {"optimized": best_value.value(metrics)}
         further = {"weights": initial.record, "tags": list(config.get("tags") or ())}
@@ -137,7 +143,9 @@ def train_in(
         best = best_checkpoint(trainer, run)
         saved = best or final_checkpoint(trainer, run)
         reached |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "checkpoint": run.name_of(saved)}
-        if test and config.get("test", True):
+        if tested and why:
+            log.warning("not tested: %s", why)
+        if tested and not why:
             with memory_limit(*IN_EVALUATION):
                 trainer.test(model, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         else:
@@ -180,21 +188,25 @@ def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, s
             logger.continue_after(0)
 
 
-def fit(trainer: pl.Trainer, model: LatentModel, data: ImageData, resumed: Path | None) -> None:
+def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:
     """Trains. Raises UserError where numbers stop being finite, or the trainer or the compiler refuses the model."""
     try:
         trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
     except NotFinite as error:
         raise UserError(divergence_report(model, error)) from error
     except MisconfigurationException as error:
-        raise UserError(f"trainer: {first_line(error)}") from error
+        where = "callbacks" if "monitored key" in str(error) else "trainer"
+        raise UserError(f"{where}: {first_line(error)}") from error
     except ModuleNotFoundError as error:
+        if in_own_code(error):
+            raise
         raise UserError(f"callbacks or loggers: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if "Early stopping conditioned on metric" in str(error):
             raise UserError(f"callbacks: {first_line(error)}") from error
-        if not (model.compiled and type(error).__module__.startswith("torch._")):
+        if not (getattr(model, "compiled", False) and type(error).__module__.startswith("torch._")):
             raise
+        assert isinstance(model, LatentModel)
         kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
         raise UserError(f"compile = true: {kind} cannot be compiled here: {first_line(error)}") from error
 

@@ -152,8 +152,10 @@ def check_model_labels(model: LatentModel, data: ImageData) -> None:
             )
 
 
-def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
-    """Raises UserError for limits that leave no batch to train or test on."""
+def check_batches(trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
+    """Raises UserError for limits that leave no batch to train or test on. Lightning checks a foreign data module."""
+    if not isinstance(data, ImageData):
+        return
     limit, interval = trainer.limit_test_batches, trainer.val_check_interval
     if (limit * len(data.test_dataloader()) if isinstance(limit, float) else limit) < 1:
         raise UserError(f"trainer.limit_test_batches must leave a batch to test, got {limit}")

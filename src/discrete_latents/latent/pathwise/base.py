@@ -8,7 +8,7 @@ from torch import Tensor
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.sampler import AnyShape
 from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
 
@@ -24,7 +24,8 @@ class Pathwise(Estimator):
         "sampled": log q(z) − log p(z) of a hard sample;
         "relaxed": the same with the ExpConcrete densities of a soft sample, which makes the relaxed bound a bound.
 
-    Raises ValueError for a KL that the class does not support, and for a learned temperature with hard samples.
+    Raises ValueError for a KL that the class does not support, and NotDefined for a learned temperature with hard
+    samples.
     """
 
     kls: ClassVar[Sequence[str]] = ("analytic", "sampled")
@@ -37,7 +38,7 @@ class Pathwise(Estimator):
         self.kl = kl
         self.temperature = as_temperature(temperature)
         if isinstance(self.temperature, Learned) and not self.relaxed:
-            raise ValueError(
+            raise NotDefined(
                 f"temperature must be a number or a schedule for {type(self).__name__}, whose samples are hard: only "
                 "that of soft samples can be learned"
             )

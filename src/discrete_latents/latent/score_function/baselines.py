@@ -4,13 +4,14 @@ Each `sample` call has its own baseline, built with the number of features N·K 
 detached logits: it must not depend on the draw.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from discrete_latents.checks import share, whole
 from discrete_latents.latent import masks
@@ -105,14 +106,77 @@ def first_weights_from(generator: torch.Generator | None) -> Iterator[None]:
 
 
 class PerSite(nn.ModuleList):
-    """One module per `sample` call, built by `make(features)` at the first such call."""
+    """One module per `sample` call, built by `make(features)` at the first such call, or when saved weights are loaded.
 
-    def __init__(self, make: Callable[[int], nn.Module]) -> None:
+    features: N·K of the logits of each `sample` call, to build all modules now. Without them, an optimiser that is
+    built before the first call would not train the modules: building it raises ValueError.
+    """
+
+    place: Tensor
+
+    def __init__(self, make: Callable[[int], nn.Module], features: Sequence[int] | None = None) -> None:
         super().__init__()
         self.make = make
+        self.register_buffer("place", torch.empty(0), persistent=False)  # on the device of the estimator
+        for size in features or ():
+            self.add(whole("features", size))
+        if not features and any(True for _ in self.trial(1).parameters()):
+            self.unmade: Any = Unmade()
+
+    def add(self, features: int) -> None:
+        self.append(self.make(features).to(self.place.device))
+        if hasattr(self, "unmade"):
+            del self.unmade
 
     def at(self, index: int, logits: Float[Tensor, "... N K"]) -> Any:
         if index == len(self):
             with first_weights_from(current()):
-                self.append(self.make(logits.shape[-1] * logits.shape[-2]).to(logits.device))
+                self.add(logits.shape[-1] * logits.shape[-2])
+            self[index].to(logits.device)
         return self[index]
+
+    def trial(self, features: int) -> nn.Module:
+        """A module that is thrown away, built without changing torch's noise."""
+        with torch.random.fork_rng(devices=[]):
+            return self.make(features)
+
+    def saved_features(self, saved: Mapping[str, Tensor]) -> int:
+        """The features of a module with these weights: their sizes grow linearly with them."""
+        one, two = (self.trial(features).state_dict() for features in (1, 2))
+        for name in one.keys() & saved.keys():
+            for first, second, size in zip(one[name].shape, two[name].shape, saved[name].shape, strict=False):
+                if first != second:
+                    return max(1, 1 + (size - first) // (second - first))
+        return 1
+
+    def _save_to_state_dict(self, *_: Any) -> None:
+        """Saves the modules alone, not that they are missing."""
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+        """Builds the modules that saved weights have and this estimator does not have yet; they load theirs next."""
+        sites = {name.removeprefix(prefix).partition(".")[0] for name in state_dict if name.startswith(prefix)}
+        for index in range(len(self), len({name for name in sites if name.isdecimal()})):
+            own = f"{prefix}{index}."
+            saved = {name.removeprefix(own): value for name, value in state_dict.items() if name.startswith(own)}
+            with torch.random.fork_rng(devices=[]):
+                self.add(self.saved_features(saved))
+
+
+class Unmade(UninitializedParameter):
+    """Stands for the parameters of modules that are not built yet. Whatever needs to know them raises ValueError, as
+    building an optimiser does; moving, copying and saving their module works."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.requires_grad_:
+            return args[0]
+        try:
+            if getattr(func, "__self__", None) is not torch.Tensor.is_leaf:  # which an optimiser asks
+                return super().__torch_function__(func, types, args, kwargs)
+        except ValueError:
+            pass
+        raise ValueError(
+            "the baselines or critics of this estimator are made at its first call, and an optimiser that is built "
+            "before it would not train them: call the estimator once first, or give it features=[N·K], one number for "
+            "each draw of the objective"
+        )

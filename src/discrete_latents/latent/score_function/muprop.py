@@ -1,6 +1,6 @@
 """MuProp: the score function with a first-order expansion of the mean-field network as control variate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,18 @@ class MuProp(Reinforce):
     f̄ is the bound with this layer at its mean π and the layers below at theirs (mean-field). Adding f̄′(π) ∂π/∂logits
     to the gradient keeps it unbiased. Each layer is expanded given the hard samples above it: 1 + L runs.
 
-    baselines, normalize: those of `Reinforce`, applied after the expansion; the paper uses NVIL's.
+    baselines, normalize, features: those of `Reinforce`, applied after the expansion; the paper uses NVIL's.
     """
 
     differentiates = True
 
     def __init__(
-        self, baselines: Mapping[str, Callable[[int], nn.Module]] | None = None, normalize: bool = False
+        self,
+        baselines: Mapping[str, Callable[[int], nn.Module]] | None = None,
+        normalize: bool = False,
+        features: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(baselines, normalize)
+        super().__init__(baselines, normalize, features=features)
 
     @torch.enable_grad()
     def control(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> tuple[Tensor, Tensor]:

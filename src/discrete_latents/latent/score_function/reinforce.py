@@ -1,6 +1,6 @@
 """The score-function estimator with baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ class Reinforce(Estimator):
         `InputNetwork` (both with `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
     normalize: whether to divide the gradient of the logits by max(1, running standard deviation of the centred signal).
         The whole gradient is divided, so that an analytic KL keeps its weight against the signal.
+    features: N·K of the logits of each `sample` call, to build the baselines now; None: at the first call.
     """
 
     unbiased = True
@@ -34,13 +35,14 @@ class Reinforce(Estimator):
         baselines: Mapping[str, Callable[[int], nn.Module]] | None = None,
         normalize: bool = False,
         samples: int = 1,
+        features: Sequence[int] | None = None,
     ) -> None:
         super().__init__(samples)
         truth("normalize", normalize)
         self.makers = dict(baselines or {})
         self.check_makers()
-        self.baselines = PerSite(self.make_baselines)
-        self.scales = PerSite(Scale) if normalize else None
+        self.baselines = PerSite(self.make_baselines, features)
+        self.scales = PerSite(Scale, features) if normalize else None
         self.replaces_buffers = normalize
 
     def check_makers(self) -> None:

@@ -1,5 +1,6 @@
 """RELAX: REBAR with a learned critic."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -33,12 +34,19 @@ class Relax(Rebar):
     The network r is trained with τ and η on the gradient's variance (Grathwohl, Choi, Wu, Roeder, Duvenaud 2018,
     section 3). It is unbiased for any r.
 
-    hidden: width of the critic's hidden layer. The other arguments: `Rebar`.
+    hidden: width of the critic's hidden layer. features: N·K of the logits of each `sample` call, to build the critics
+    now; None: at the first call. The other arguments: `Rebar`.
     """
 
-    def __init__(self, temperature: float | Temperature | None = None, scale: float = 1.0, hidden: int = 100) -> None:
+    def __init__(
+        self,
+        temperature: float | Temperature | None = None,
+        scale: float = 1.0,
+        hidden: int = 100,
+        features: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(temperature, scale)
-        self.critics = PerSite(partial(Critic, hidden=whole("hidden", hidden)))
+        self.critics = PerSite(partial(Critic, hidden=whole("hidden", hidden)), features)
 
     def control(self, objective: Objective, recorder: Recorder, index: int, soft: Tensor) -> Float[Tensor, "2 B"]:
         log_q = layout.log_softmax(recorder.sites[index].logits.detach())
