@@ -16,15 +16,15 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
-        < config networks likelihoods optimization loggers < data models report < callbacks < training < api sweep < cli
-        < search summary
+        < config networks likelihoods optimization loggers < data models report < callbacks < training < sweep < cli
+        < embedded search summary < api start
     """,
     "callbacks": """
         code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate pictures progress_bar
         run_report stop_signals temperature_schedule throughput weight_average < checkpoint
     """,
     "config": """
-        aliases allowed_references command_parser config_tree overrides migration type_hints < paths compose instantiate
+        aliases allowed_references command_parser config_tree extras overrides migration type_hints < paths compose instantiate
         < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
     """,
     "data": """
@@ -48,8 +48,8 @@ ORDERS = {
     "optimization": "rate_schedule < optimization",
     "report": "charts look pictures < run_report",
     "runs": """
-        metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
-        < lock results results_table
+        metrics files images saved_hydra source_commit < archive history saved_yaml < checkpoints < directory
+        < lock results results_table train_log
     """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command
@@ -57,7 +57,7 @@ ORDERS = {
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
-        validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown early_stop
+        validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown early_stop
         initial_weights optimized_metric < build < train evaluate
     """,
 }
@@ -71,7 +71,21 @@ OPTIONS = {
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
 ROOT = {
-    *("__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "parent", "process", "secrecy"),
+    *(
+        "__init__",
+        "__main__",
+        "api",
+        "cli",
+        "embedded",
+        "start",
+        "checks",
+        "errors",
+        "atomic_write",
+        "console",
+        "parent",
+        "process",
+        "secrecy",
+    ),
     "lightning_internals",
 }
 """Modules outside the rooms."""

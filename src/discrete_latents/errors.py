@@ -26,10 +26,18 @@ class NotFinite(Exception):
         self.batch = batch
 
 
+class Failure(SystemExit):
+    """The end of a command with exit code 1, and the line that it has printed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(1)
+        self.message = message
+
+
 def fail(message: str) -> NoReturn:
     """Ends the command with one line on stderr and exit code 1."""
     print(f"error: {one_line(message)}", file=sys.stderr)
-    sys.exit(1)
+    raise Failure(one_line(message))
 
 
 def one_line(message: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from discrete_latents.callbacks import Checkpoints, KLWeightSchedule, LearningRate, TemperatureSchedule
 from discrete_latents.config.instantiate import locate, make, parts
@@ -100,6 +100,11 @@ def build_trainer(config: DictConfig, checkpoints: bool = True) -> pl.Trainer:
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
         loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not bar and "enable_progress_bar" not in config.trainer:  # Lightning would add its own
+        config = config.copy()
+        with open_dict(config.trainer):
+            config.trainer.enable_progress_bar = False
     saving = any(isinstance(callback, Checkpoint) for callback in callbacks)
     try:
         trainer = make(
