@@ -56,9 +56,13 @@ def start_named() -> None:
 
 
 def say_starting() -> None:
-    """Prints a line, unless the output is asked for by itself (--help, --cfg), or this is not the first process."""
+    """Prints a line on a terminal, unless the output is asked for by itself (--help, --cfg), or this is not the first
+    process."""
     flags = {word for word in sys.argv[1:] if word.startswith("-")} - {"-m", "--multirun", "--config-dir", "-cd"}
-    if flags or os.environ.get("LOCAL_RANK", "0") != "0" or sys.stdout is None:
+    terminals = [stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()]
+    if flags or not terminals or os.environ.get("LOCAL_RANK", "0") != "0":
         return
     with suppress(OSError, ValueError):  # nobody reads it
-        print("starting: torch, lightning and hydra are loaded, which takes some seconds", flush=True)
+        print(
+            "starting: torch, lightning and hydra are loaded, which takes some seconds", file=terminals[0], flush=True
+        )
