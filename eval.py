@@ -1,6 +1,6 @@
 """Evaluate a finished run: `python eval.py run=RUN_DIR`; `python eval.py --help` says more."""
 
-from discrete_latents.cli import eval_main
+from discrete_latents.start import start_eval
 
 if __name__ == "__main__":
-    eval_main()
+    start_eval()

@@ -1,6 +1,6 @@
 """Train a model: `python train.py experiment=vae_mnist`; `python train.py --help` lists everything."""
 
-from discrete_latents.cli import train_main
+from discrete_latents.start import start_train
 
 if __name__ == "__main__":
-    train_main()
+    start_train()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from discrete_latents.config.compose import composed
@@ -46,7 +47,9 @@ def code() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("block", [block for _, block in code()], ids=[name for name, _ in code()])
-def test_code_runs(block: str, vae_run: Path):
+def test_code_runs(block: str, vae_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
     given = re.sub(r'load_run\("[^"]*"', f"load_run({str(vae_run)!r}", block)
     exec(compile(given, "the documentation", "exec"), {"images": digits().test.grey[:30]})
 

@@ -16,16 +16,17 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
-        < config networks likelihoods optimization loggers < data models report < callbacks < training < api sweep < cli
-        < search summary
+        < config networks likelihoods optimization loggers < data models report < callbacks < training < sweep < cli
+        < embedded search summary < api start
     """,
     "callbacks": """
         code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate noise pictures
         progress_bar run_report stop_signals temperature_schedule throughput weight_average < checkpoint
     """,
     "config": """
-        aliases allowed_references command_parser config_tree imports overrides migration type_hints
-        < paths compose instantiate < allowed_targets changes printed_command < saved saved_secrets < additions < composition_errors
+        aliases allowed_references command_parser config_tree extras imports overrides migration type_hints
+        < paths compose instantiate < allowed_targets changes printed_command < saved saved_secrets < additions
+        < composition_errors
     """,
     "data": """
         augmentation batches binarization splits < image_checks mnist_files < kinds sources
@@ -48,8 +49,8 @@ ORDERS = {
     "optimization": "rate_schedule < optimization",
     "report": "charts look pictures < run_report",
     "runs": """
-        metrics files images saved_hydra source_commit < archive saved_yaml < checkpoints < directory
-        < lock results results_table tracebacks
+        metrics files images saved_hydra source_commit < archive history saved_yaml < checkpoints < directory
+        < lock results results_table tracebacks train_log
     """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command
@@ -57,7 +58,7 @@ ORDERS = {
     "summary": "finished_runs < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
-        foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state shutdown
+        foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown
         early_stop initial_weights optimized_metric < build < train evaluate
     """,
 }
@@ -71,7 +72,21 @@ OPTIONS = {
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 
 ROOT = {
-    *("__init__", "api", "cli", "checks", "errors", "atomic_write", "console", "parent", "process", "secrecy"),
+    *(
+        "__init__",
+        "__main__",
+        "api",
+        "cli",
+        "embedded",
+        "start",
+        "checks",
+        "errors",
+        "atomic_write",
+        "console",
+        "parent",
+        "process",
+        "secrecy",
+    ),
     "lightning_internals",
 }
 """Modules outside the rooms."""

@@ -1,5 +1,6 @@
 """Train models with discrete latent variables, and swap how their gradient is estimated.
 
+from discrete_latents import train                      # a run, with the settings of train.py: train(["seed=1"])
 from discrete_latents import load_run                   # a trained model, from its run directory
 from discrete_latents.latent import GumbelSoftmax       # an estimator alone, pure PyTorch
 """
@@ -10,8 +11,9 @@ from discrete_latents.parent import end_with_parent
 
 if TYPE_CHECKING:
     from discrete_latents.api import Run, load_run
+    from discrete_latents.api import train_run as train
 
-__all__ = ["Run", "load_run"]
+__all__ = ["Run", "load_run", "train"]
 
 end_with_parent()  # in a process that Lightning started, before torch is imported, which takes seconds
 
@@ -21,5 +23,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from discrete_latents import api
 
-        return getattr(api, name)
+        return getattr(api, {"train": "train_run"}.get(name, name))
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -3,9 +3,10 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -26,22 +27,24 @@ from discrete_latents.config.config_tree import config_tree
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.overrides import argument, key, multirun, quoted, without_null
 from discrete_latents.config.paths import path_argument, quote_path, quote_paths, set_from_start
+from discrete_latents.config.printed_command import given
 from discrete_latents.config.saved import saved_choices, use_saved_config, way_on
 from discrete_latents.config.saved_secrets import hide_secrets, learn_overrides, restore_secrets
 from discrete_latents.console import console, protect_streams
 from discrete_latents.errors import Tracebacks, UserError, fail, in_own_code
-from discrete_latents.process import is_first, prepare_process
+from discrete_latents.process import embedded, prepare_process
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import HELD, hold
 from discrete_latents.runs.results_table import show
+from discrete_latents.runs.train_log import kept_record
 from discrete_latents.secrecy import learn_environment
 from discrete_latents.sweep import sweep
 from discrete_latents.sweep.job import run_job
-from discrete_latents.sweep.processes import check_start
+from discrete_latents.sweep.processes import check_start, several_processes
 from discrete_latents.training.evaluate import evaluate
-from discrete_latents.training.new_run import claim_new, same_folder, taken_by_run
+from discrete_latents.training.new_run import claim_new, kept_once_trained, same_folder, taken_by_run
 from discrete_latents.training.optimized_metric import optimized
-from discrete_latents.training.train import train
+from discrete_latents.training.train import Beginning, train
 from discrete_latents.training.validate import check_stays_inside
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -52,8 +55,8 @@ show_once = rank_zero_only(show)
 print_once = rank_zero_only(lambda config: console().print(config_tree(config)))
 
 
-def train_main() -> None:
-    """`python train.py`, `discrete-latents-train`."""
+def train_main() -> Path | None:
+    """`python train.py`, `discrete-latents-train`. Returns the folder of the run; None for a sweep."""
     begin()
     run, unfinished = path_argument("resume"), path_argument("sweep.resume")
     try:
@@ -67,11 +70,11 @@ def train_main() -> None:
         if multirun():
             fail(f"resume = {run} goes on with one run, and -m starts many; sweep.resume=DIR goes on with a sweep")
         use_saved_config(run, output=run)
-    launch(train_task, "train")
+    return launch(train_task, "train")
 
 
-def eval_main() -> None:
-    """`python eval.py`, `discrete-latents-eval`."""
+def eval_main() -> Path | None:
+    """`python eval.py`, `discrete-latents-eval`. Returns the folder of the evaluation."""
     begin()
     run = path_argument("run")
     if run is not None:
@@ -81,11 +84,12 @@ def eval_main() -> None:
         for name, value in values.items():
             sys.argv = [given for given in sys.argv if not given.startswith(f"{name}=")]
             sys.argv.append(quote_path(f"+evaluation.{name}={quoted(value)}"))
-    launch(eval_task, "eval")
+    return launch(eval_task, "eval")
 
 
 def begin() -> None:
     """What both commands do before they look at their words."""
+    given[:] = sys.argv[1:]
     protect_streams()
     learn_environment()
     learn_overrides(sys.argv[1:])
@@ -116,9 +120,9 @@ def train_task(config: DictConfig) -> float:
         run = RunDirectory(config.resume if Path.cwd() == start else start / config.resume)
         go_on_alone(run)
         return train_once(config, changes_on_resume(run, upgraded(run.read_config()), config))
-    if is_first():
-        RunDirectory(HydraConfig.get().runtime.output_dir).save_config(config, HydraConfig.get())
-    return train_once(config)
+    run = RunDirectory(HydraConfig.get().runtime.output_dir)
+    save = partial(run.save_config, config.copy(), HydraConfig.get())  # as it was composed, of absolute paths nothing
+    return train_once(config, begins=partial(kept_once_trained, run, save))
 
 
 def go_on_alone(run: RunDirectory) -> None:
@@ -133,8 +137,13 @@ def go_on_alone(run: RunDirectory) -> None:
         raise UserError(f"resume = {run} must be a folder that can be written: {error}") from error
 
 
-def train_once(config: DictConfig, changes: Changes | None = None) -> float:
+def train_once(config: DictConfig, changes: Changes | None = None, begins: Beginning = nullcontext) -> float:
     start = prepare_config(config)
+    if embedded.get() and several_processes(config.trainer):
+        raise UserError(
+            f"trainer.devices must be 1 where a run is trained from Python, got {config.trainer.get('devices')} and "
+            f"strategy = {config.trainer.get('strategy')}; python train.py starts several processes"
+        )
     # Started from a saved configuration, Hydra knows no chosen options; they are saved beside it.
     run = RunDirectory(config.resume or HydraConfig.get().runtime.output_dir)
     saved = config.resume or run.hydra_config.is_file()
@@ -143,7 +152,7 @@ def train_once(config: DictConfig, changes: Changes | None = None) -> float:
         check_stays_inside(config, {key(override) for override in HydraConfig.get().overrides.task})
     if config.get("print_config"):
         print_once(config)
-    results = train(config, chosen_names(choices), changes=changes)
+    results = train(config, chosen_names(choices), changes=changes, begins=begins)
     show_once(results, RunDirectory(config.paths.output_dir), start)
     return optimized(results)
 
@@ -185,31 +194,46 @@ def is_below(path: object, folder: str) -> bool:
     return isinstance(path, str) and Path(path).absolute().is_relative_to(Path(folder).absolute())
 
 
-def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None:
-    """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback."""
-    composed, folder = False, None
+@contextmanager
+def one_line_mistakes(config: DictConfig) -> Iterator[None]:
+    """Ends a job with one line for a mistake of the user, Ctrl-C, a disk that is full and a folder that is gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if sweep.Sweep.directory:  # whose end says how it goes on
+            raise
+        fail("; ".join(filter(None, ("interrupted", way_on(str(config.paths.output_dir))))))
+    except UserError as error:
+        fail(str(error))
+    except OmegaConfBaseException as error:
+        if in_own_code(error):
+            raise
+        fail(composition_error(str(error), ()))
+    except OSError as error:
+        run = str(config.paths.output_dir)
+        if isinstance(error, PermissionError) and not is_below(error.filename, run):
+            fail(f"{error.filename}: {error.strerror}")
+        if error.errno not in NO_ROOM and not (error.errno in NO_FOLDER and is_below(error.filename, run)):
+            raise
+        fail(f"{run} cannot be written any more: {error}")
+
+
+def launch(task: Callable[[DictConfig], float | None], config_name: str) -> Path | None:
+    """Runs a task under Hydra. A UserError becomes one line on stderr and exit code 1; a bug keeps its traceback.
+
+    Returns the folder that the task wrote into; None for the jobs of a sweep.
+    """
+    composed = False
+    folder = None
 
     def job(config: DictConfig) -> float | None:
         nonlocal composed, folder
         composed = True
-        folder = HydraConfig.get().runtime.output_dir if task is train_task else None
+        folder = Path(HydraConfig.get().runtime.output_dir)
         prepare_process()
         without_secrets(config)
-        try:
+        with kept_record(RunDirectory(folder).log, at_once=not config.get("resume")), one_line_mistakes(config):
             return task(config)
-        except UserError as error:
-            fail(str(error))
-        except OmegaConfBaseException as error:
-            if in_own_code(error):
-                raise
-            fail(composition_error(str(error), ()))
-        except OSError as error:
-            run = str(config.paths.output_dir)
-            if isinstance(error, PermissionError) and not is_below(error.filename, run):
-                fail(f"{error.filename}: {error.strerror}")
-            if error.errno not in NO_ROOM and not (error.errno in NO_FOLDER and is_below(error.filename, run)):
-                raise
-            fail(f"{run} cannot be written any more: {error}")
 
     parser = get_args_parser()
     parser.error = lambda message: fail(f"{message}; settings are name=value, and --help lists them")
@@ -220,8 +244,7 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None
         with HELD:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except KeyboardInterrupt:
-        way = sweep.resume_hint() if sweep.Sweep.directory else way_on(folder) if folder else None
-        fail("; ".join(filter(None, ("interrupted", way))))
+        fail("; ".join(filter(None, ("interrupted", sweep.resume_hint() if sweep.Sweep.directory else None))))
     except SIGTERMException:
         if sweep.Sweep.directory:
             print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)
@@ -233,8 +256,10 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> None
         if sweep.Sweep.directory:  # such as a launcher that lost its worker
             print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)
         raise
-    if sweep.Sweep.directory:
-        try:
-            sweep.report()
-        except UserError as error:
-            fail(str(error))
+    if not sweep.Sweep.directory:
+        return folder
+    try:
+        sweep.report()
+    except UserError as error:
+        fail(str(error))
+    return None

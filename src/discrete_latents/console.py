@@ -13,13 +13,16 @@ from rich.console import Console
 from discrete_latents.secrecy import masked_text
 
 
-def console(stderr: bool = False, width: int | None = None) -> Console:
+def console(stderr: bool = False, width: int | None = None, recorded: bool = True) -> Console:
     """A rich console that prints text literally: `[csv]` and `:x:` are not markup.
 
-    width: in characters; None for that of the terminal.
+    width: in characters; None for that of the terminal. recorded: False leaves what it prints out of train.log.
     """
-    # Pass the stream explicitly: rich reads its encoding and falls back to ASCII boxes.
-    return Console(file=sys.stderr if stderr else sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+    stream: Any = sys.stderr if stderr else sys.stdout
+    # Pass the stream explicitly: rich reads its encoding and falls back to ASCII boxes. In a notebook it would ignore
+    # the stream, and nothing would be recorded.
+    stream = stream if recorded else getattr(stream, "unrecorded", stream)
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width, force_jupyter=False)
 
 
 def protect_streams() -> None:
@@ -58,7 +61,7 @@ class QuietStream:
                 self.stream.write(masked_text(text))
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
-            self.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            QuietStream.write(self, text.encode(encoding, "backslashreplace").decode(encoding))
         except (OSError, ValueError):  # ValueError: it was closed
             self.drop()
         return len(text)

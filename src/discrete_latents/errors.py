@@ -55,11 +55,19 @@ class Tracebacks:
             print_exc()
 
 
+class Failure(SystemExit):
+    """The end of a command with exit code 1, and the line that it has printed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(1)
+        self.message = message
+
+
 def fail(message: str) -> NoReturn:
     """Ends the command with one line on stderr and exit code 1."""
     Tracebacks.show()
     print(f"error: {one_line(message)}", file=sys.stderr)
-    sys.exit(1)
+    raise Failure(one_line(message))
 
 
 def one_line(message: str) -> str:

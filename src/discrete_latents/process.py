@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextvars import ContextVar
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -32,3 +33,7 @@ def is_first() -> bool:
     On a second machine Lightning itself gives rank 0 to the process that starts the others there.
     """
     return getattr(rank_zero_only, "rank", 0) == 0 and ("RANK" in os.environ or os.environ.get("NODE_RANK", "0") == "0")
+
+
+embedded: ContextVar[bool] = ContextVar("embedded", default=False)
+"""Whether a command runs within somebody else's process, a notebook's, say."""

@@ -16,9 +16,12 @@ STAMP = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}"
 STEPS = 2 * 13  # two epochs of 1,297 images in batches of 100
 
 EVALUATED = ("nelbo", "relaxed_nelbo", "reconstruction", "kl", "code_usage", "perplexity")
+EACH_EPOCH = ("temperature", "learning_rate", "images_per_second")
 RESULTS = (
     "experiment",
     "seed",
+    "model",
+    "network",
     "latent",
     "data",
     "metrics",
@@ -26,7 +29,11 @@ RESULTS = (
     "epochs",
     "steps",
     "checkpoint",
+    "command",
+    "learning_rate",
+    "tested",
     "seconds",
+    "total_seconds",
     "train_images_per_second",
     "parameters",
     "versions",
@@ -93,7 +100,9 @@ def test_metrics_csv_has_every_metric_of_training_validation_and_test(finished):
     columns = set().union(*rows(finished))
     expected = {f"{split}/{name}" for split in ("val", "test") for name in EVALUATED}
     assert (
-        expected | {"step", "epoch", "train/relaxed_nelbo", "test/nll", "temperature", "images_per_second"} == columns
+        expected
+        | {"step", "epoch", "train/relaxed_nelbo", "test/nll", "temperature", "learning_rate", "images_per_second"}
+        == columns
     )
 
 

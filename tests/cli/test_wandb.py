@@ -169,6 +169,16 @@ def test_a_job_is_named_by_what_it_varies_and_grouped_by_its_sweep(jobs):
         assert record["tags"] == ["paper", "digits"]
 
 
+def test_a_run_alone_has_a_name_a_group_and_tags(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    words = ["debug=one_batch", *SMALL, "logger=[wandb]", "latent=rloo", "seed=3", "hydra.run.dir=run"]
+    assert command("train", *words).code == 0
+    (run,) = offline_runs(tmp_path / "run")
+    (record,) = records(run, "run")[:1]
+    assert (record["display_name"], record["run_group"]) == ("vae_digits rloo seed 3", "vae_digits")
+    assert sorted(record["tags"]) == ["rloo", "seed 3", "vae_digits"]
+
+
 def test_no_secret_is_written(jobs):
     written = [path for path in jobs[0].parent.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in written)

@@ -1,4 +1,4 @@
-"""Moves the learning rate with the global step."""
+"""Moves the learning rate with the global step, and logs it."""
 
 import logging
 from typing import Any
@@ -19,6 +19,8 @@ class LearningRate(pl.Callback):
 
     Place it before the other callbacks, so that they see the rate of the coming step. It does not change the rate of a
     model that overrides `configure_optimizers`.
+
+    The rate of an epoch's last step is logged as learning_rate, that of the first group of parameters.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: LatentModel) -> None:
@@ -36,3 +38,8 @@ class LearningRate(pl.Callback):
 
     def moves(self, model: LatentModel) -> bool:
         return getattr(model.configure_optimizers, "__func__", None) is LatentModel.configure_optimizers
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if groups:
+            pl_module.log("learning_rate", float(groups[0]["lr"]), rank_zero_only=True)

@@ -14,10 +14,16 @@ from rich.progress import (
 )
 
 from discrete_latents.console import console
+from discrete_latents.runs.train_log import record_streams
+
+WIDE = 110
+"""Columns of a terminal from which the bar has room for all values; below, for one."""
 
 
 class RunProgress(ProgressBar):
-    """Epochs, optimiser steps, elapsed and remaining time, and the last logged values; then a bar for testing.
+    """The epoch, optimiser steps done and in all, elapsed and remaining time, and values: the metric by which the best
+    checkpoint is chosen, as the last validation had it, then those that the model logs for a bar. Then a bar for
+    testing, which counts batches.
 
     Drawn by rich on stderr, `refresh_rate` times a second, in a thread of its own.
     """
@@ -34,22 +40,24 @@ class RunProgress(ProgressBar):
     def enable(self) -> None:
         self.enabled = True
 
-    def start(self, trainer: pl.Trainer, what: str, total: float, completed: int = 0) -> None:
+    def start(self, trainer: pl.Trainer, what: str, unit: str, total: float, completed: int = 0) -> None:
         self.stop()
         if not (self.enabled and trainer.is_global_zero):
             return
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
+            TextColumn(unit),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}", markup=False),
             refresh_per_second=self.refresh_rate,
-            console=console(stderr=True),
+            console=console(stderr=True, recorded=False),
         )
         self.progress.start()
+        record_streams()
         self.task = self.progress.add_task(
             what, total=None if total == float("inf") else total, completed=completed, values=""
         )
@@ -59,8 +67,19 @@ class RunProgress(ProgressBar):
             self.progress.stop()
             self.progress = None
 
+    def values(self, trainer: pl.Trainer) -> str:
+        """The values beside the bar, as text: as many as there is room for."""
+        monitor = getattr(trainer.checkpoint_callback, "monitor", None)
+        chosen = {monitor: trainer.callback_metrics[monitor]} if monitor in trainer.callback_metrics else {}
+        others = {
+            name.split("/")[-1]: value for name, value in trainer.progress_bar_metrics.items() if name not in chosen
+        }
+        texts = [f"{name} {float(value):.2f}" for name, value in (chosen | others).items()]  # type: ignore[arg-type]
+        assert self.progress is not None
+        return "  ".join(texts if self.progress.console.width >= WIDE else texts[:1])
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start(trainer, "train", trainer.estimated_stepping_batches, trainer.global_step)
+        self.start(trainer, "train", "steps", trainer.estimated_stepping_batches, trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.progress is not None:
@@ -68,16 +87,15 @@ class RunProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.progress is not None:
-            shown = {name.split("/")[-1]: value for name, value in trainer.progress_bar_metrics.items()}
-            values = "  ".join(f"{name} {float(value):.2f}" for name, value in shown.items())  # type: ignore[arg-type]
-            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self.progress.update(self.task, description=epoch, values=values)
+            limit = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+            epoch = f"epoch {trainer.current_epoch + 1}{limit}"
+            self.progress.update(self.task, description=epoch, values=self.values(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.stop()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start(trainer, "test", sum(trainer.num_test_batches))
+        self.start(trainer, "test", "batches", sum(trainer.num_test_batches))
 
     def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.progress is not None:

@@ -21,18 +21,20 @@ CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "c
 
 
 def chosen_names(choices: Mapping[str, Any]) -> dict[str, str]:
-    """The names that results give to a run's experiment and estimator, of the options that Hydra chose.
+    """The names that results give to a run's experiment, estimator, model and network, of the options that Hydra chose.
 
-    Without an experiment, it is "default"; several are joined.
+    Without an experiment, it is "default"; several are joined. A model may have no network.
 
-    >>> chosen_names({"experiment": None, "latent": "rloo"})
-    {'experiment': 'default', 'latent': 'rloo'}
+    >>> chosen_names({"experiment": None, "latent": "rloo", "model": "categorical_vae", "model/network": "mlp"})
+    {'experiment': 'default', 'latent': 'rloo', 'model': 'categorical_vae', 'network': 'mlp'}
     """
+    parts = {name: choices.get(group) for name, group in {"model": "model", "network": "model/network"}.items()}
     experiment = choices.get("experiment")
     several = isinstance(experiment, list | tuple | ListConfig)
     return {
         "experiment": "+".join(map(str, experiment)) if several else str(experiment or "default"),
         "latent": str(choices.get("latent")),
+        **{name: str(option) for name, option in parts.items() if option is not None},
     }
 
 

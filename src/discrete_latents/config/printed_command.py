@@ -7,7 +7,11 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from discrete_latents.config.paths import in_grammar
+from discrete_latents.secrecy import masked_override
 
 INSTALLED = "discrete-latents-"
 """What the names of the installed commands begin with."""
@@ -28,6 +32,17 @@ def program(name: str) -> tuple[str, ...]:
 def trust_words(packages: Collection[str]) -> list[str]:
     """The override that trusts packages; none for none."""
     return [f"trust=[{','.join(sorted(packages))}]"] if packages else []
+
+
+def given_command() -> str:
+    """The command that was given, without secrets; for a job of a sweep, the one that trains it alone."""
+    job = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    words = list(HydraConfig.get().overrides.task) if job else [*given]
+    return command(*program("train"), *map(masked_override, words))
+
+
+given: list[str] = []
+"""The words of this process's command line, before anything of it was put in another way."""
 
 
 def command(*words: str) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from discrete_latents.runs.files import read_json
 from discrete_latents.runs.metrics import best_in_validation
 from discrete_latents.secrecy import masked_override
 
+LONGEST, LONGEST_TAG = 128, 64
+"""Characters of a name and of a tag that W&B takes."""
+
 STEP = "trainer/global_step"
 """The x-axis of everything that Lightning logs to W&B."""
 
@@ -32,7 +35,8 @@ class WandbRun(WandbLogger):
 
     offline: record the run in `save_dir/wandb`, for `wandb sync` to upload, as WANDB_MODE=offline does.
     project: None: the variable WANDB_PROJECT, else discrete_latents.
-    name, group: None: in a multirun, the overrides that vary and the sweep's folder.
+    name, group: None: in a multirun, the overrides that vary and the sweep's folder; else of `describe`.
+    tags: None or none: of `describe`.
     lowest, highest: metrics whose minimum or maximum W&B's summary holds beside the last value; None: the validation
     metrics that `runs.metrics` says are better low, or high.
     log_model: upload checkpoints as artifacts; True: at the end, "all": each when it is written.
@@ -48,7 +52,7 @@ class WandbRun(WandbLogger):
         offline: bool = False,
         name: str | None = None,
         group: str | None = None,
-        tags: str | Sequence[str] = (),
+        tags: str | Sequence[str] | None = None,
         lowest: Sequence[str] | None = None,
         highest: Sequence[str] | None = None,
         log_model: bool | str = False,
@@ -64,6 +68,7 @@ class WandbRun(WandbLogger):
         highest = best_in_validation("highest") if highest is None else highest
         self.best = dict.fromkeys(lowest, "min") | dict.fromkeys(highest, "max")
         earlier = read_record(self.record) if resume else {}
+        self.resumed = bool(earlier)
         sweep, varied = sweep_and_job()
         settings |= {"mode": "offline"} if offline else {}
         super().__init__(
@@ -73,11 +78,26 @@ class WandbRun(WandbLogger):
             id=earlier.get("id"),
             name=name or earlier.get("name") or os.environ.get("WANDB_NAME") or varied,
             group=group or earlier.get("group") or os.environ.get("WANDB_RUN_GROUP") or sweep,
-            tags=[tags] if isinstance(tags, str) else list(tags) or None,
+            tags=[tags] if isinstance(tags, str) else list(tags or ()) or None,
             log_model=log_model,  # type: ignore[arg-type]
             **settings,
         )
         wandb_settings(self).pop("anonymous", None)  # Lightning's, of which W&B warns
+
+    def describe(self, names: Mapping[str, str], seed: int) -> None:
+        """Gives the run the name, group and tags that nobody has given it: from the chosen `experiment` and `latent`,
+        and the seed. A run that goes on keeps its own. To be called before the run starts."""
+        if self.resumed:
+            return
+        settings, chosen = wandb_settings(self), [names[name] for name in ("experiment", "latent") if name in names]
+        defaults = {
+            "name": " ".join([*chosen, f"seed {seed}"])[:LONGEST],
+            "group": names.get("experiment"),
+            "tags": None if os.environ.get("WANDB_TAGS") else [tag[:LONGEST_TAG] for tag in (*chosen, f"seed {seed}")],
+        }
+        for key, value in defaults.items():
+            if settings.get(key) is None:
+                settings[key] = value
 
     @property
     @rank_zero_experiment
@@ -130,4 +150,4 @@ def sweep_and_job() -> tuple[str | None, str | None]:
     fixed = {override.get_key_element() for override in parse(given) if not override.is_sweep_override()}
     job = parse(list(hydra.overrides.task))
     varied = " ".join(str(override.input_line) for override in job if override.get_key_element() not in fixed)
-    return sweep.folder.name, varied[:128] or None  # W&B's limit
+    return sweep.folder.name, varied[:LONGEST] or None

@@ -48,6 +48,7 @@ METRICS = (
     Metric("temperature", "τ of the estimator", "", decimals=4),
     Metric("beta", "weight of the KL in training", "", decimals=4),
     Metric("free_bits", "of each latent in training", decimals=4),
+    Metric("learning_rate", "of the last step", "", decimals=6),
     Metric("variance", "E‖g − E g‖² of the gradient for the logits", ""),
     Metric("snr", "of the gradient for the logits", ""),
     Metric("bound", "mean bound minus the exact one"),

@@ -18,12 +18,13 @@ from discrete_latents.secrecy import masked
 def describe(names: Mapping[str, str], seed: int, data: Mapping[str, Any], eval_samples: int) -> dict[str, Any]:
     """What a result was obtained with, as results.json has it.
 
-    names: the chosen `experiment` and `latent`. eval_samples: the m of nll.
+    names: the chosen `experiment` and `latent`, and `model` and `network` where they are known. eval_samples: the m of
+    nll.
     """
     return {
         "experiment": names["experiment"],
         "seed": seed,
-        "latent": names["latent"],
+        **{name: names[name] for name in ("model", "network", "latent") if name in names},
         "data": dict(data),
         "eval_samples": eval_samples,
         "versions": versions(),

@@ -15,24 +15,49 @@ SWEEP_METRICS = ("nll", "nelbo", "accuracy")
 
 
 def show(results: Mapping[str, Any], run: RunDirectory, here: Path) -> None:
-    """Prints a run's metrics and speed, and the files in its directory, relative to `here`."""
+    """Prints a run's command, its metrics, what was trained and how fast, and the files in its directory, relative to
+    `here`."""
     out = console()
-    data = results["data"]
     out.print()
-    table = Table(title=f"{results['experiment']} · {results['latent']} · {', '.join(map(str, data.values()))}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("")
+    if "command" in results:
+        out.print(one_line(results["command"]), soft_wrap=True)
+    table = Table(title=title(results))
+    table.add_column("metric", overflow="fold")
+    table.add_column("value", justify="right", overflow="fold")
+    table.add_column("", overflow="fold")
     for name in sorted(results["metrics"], key=position):
-        table.add_row(name, metric(name).text(results["metrics"][name]), meaning(name, results["eval_samples"]))
+        table.add_row(name, number(name, results["metrics"][name]), meaning(name, results["eval_samples"]))
+    tested = results.get("tested", {})
+    for name in sorted(tested.keys() - {"epoch", "step"}):
+        where = f"of epoch {tested['epoch']}, which is tested"
+        table.add_row(name, number(name, tested[name]), ", ".join(filter(None, (metric(name).unit, where))))
+    if "parameters" in results:
+        parts = ", ".join(results[part] for part in ("model", "network") if part in results)
+        table.add_row("parameters", f"{results['parameters']:,}", parts)
+    if results.get("learning_rate") is not None:
+        table.add_row("learning rate", f"{results['learning_rate']:.4g}", "that was set")
     if "train_images_per_second" in results:
         speed = metric("train_images_per_second")
         table.add_row("images per second", speed.text(results[speed.name]), speed.meaning)
         duration = metric("seconds").text(results["seconds"])
         table.add_row("seconds", duration, f"{results['epochs']} epochs, {results['steps']} steps")
+        if (total := results.get("total_seconds", 0)) > results["seconds"]:
+            table.add_row("total seconds", number("seconds", total), "with those before it was resumed")
     out.print(table)
     for path in files(run, here):
         out.print(one_line(str(path)), soft_wrap=True)
+
+
+def title(results: Mapping[str, Any]) -> str:
+    """What was run: experiment, estimator and data, as far as the run has them."""
+    data = results.get("data") or {}
+    parts = [results.get("experiment"), results.get("latent"), ", ".join(str(value) for value in data.values())]
+    return " · ".join(one_line(str(part)) for part in parts if part)
+
+
+def number(name: str, value: float | None) -> str:
+    """A metric's value in a table. results.json has null for what is not finite."""
+    return "not finite" if value is None else metric(name).text(value)
 
 
 def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str]]) -> None:
@@ -40,10 +65,10 @@ def show_sweep(title: str, jobs: Sequence[tuple[int, str, Mapping[str, Any], str
     names = [name for name in SWEEP_METRICS if any(f"test/{name}" in job[2].get("metrics", {}) for job in jobs)]
     table = Table(title=one_line(title))
     table.add_column("job", justify="right")
-    table.add_column("settings")
+    table.add_column("settings", overflow="fold")
     for name in names:
         table.add_column(name, justify="right")
-    table.add_column("status")
+    table.add_column("status", overflow="fold")
     for number, settings, results, status in jobs:
         values = {name: results.get("metrics", {}).get(f"test/{name}") for name in names}
         cells = ["" if value is None else metric(name).text(value) for name, value in values.items()]

@@ -47,8 +47,8 @@ def table(search: Search, study: Study, trials: list[FrozenTrial]) -> Table:
     ranked.sort(key=lambda trial: (trial.state != TrialState.COMPLETE, sign * (trial.value or 0.0)))
     order = "highest" if sign < 0 else "lowest"
     shown_table = Table(title=f"{search.experiment} · {search.settings.metric}, {order} first")
-    shown_table.add_column("trial", justify="right")
-    shown_table.add_column(search.settings.metric, justify="right")
+    shown_table.add_column("trial", justify="right", overflow="fold")
+    shown_table.add_column(search.settings.metric, justify="right", overflow="fold")
     for name in search.space:
         shown_table.add_column(name, justify="right", overflow="fold")
     for trial in ranked[:SHOWN]:

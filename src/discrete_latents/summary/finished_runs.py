@@ -152,7 +152,7 @@ def configuration(home: Path) -> tuple[DictConfig, dict[str, str | None], list[s
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:
     """The metrics, then the other numbers that were measured (seconds, epochs, …)."""
-    known = ("seed", "eval_samples")
+    known = ("seed", "eval_samples", "learning_rate")
     others = {key: value for key, value in results.items() if type(value) in (int, float) and key not in known}
     return results["metrics"] | others
 

@@ -1,7 +1,6 @@
 """A summary of the runs below some folders: what is grouped, which metrics are shown, and where it is written."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def summarize(
     write_csv(table, files[0])
     files[1].write_text(markdown(table, outside), encoding="utf-8", errors="backslashreplace")
     missing = write_html(files[2], table, columns(table), outside)
-    out = console(width=None if sys.stdout.isatty() else 250)
+    out = console()
     print_table(table, out)
     for line in [*table.notes, *left_out(outside), *map(one_line, missing), *map(str, files)]:
         out.print(Text(line), soft_wrap=True)

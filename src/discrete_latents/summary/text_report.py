@@ -2,10 +2,11 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
@@ -13,8 +14,11 @@ from rich.text import Text
 from discrete_latents.errors import one_line
 from discrete_latents.summary.table import MISSING, Table, in_unit, value_text
 
+Column = tuple[str, list[str], list[bool]]
+"""Heading, texts, and which of them are best."""
 
-def columns(table: Table) -> list[tuple[str, list[str], list[bool]]]:
+
+def columns(table: Table) -> list[Column]:
     """Heading, texts and which are best, column by column: keys, number of runs, metrics and papers' results."""
     plain = [False] * len(table.rows)
     found = [(key, [value_text(row.values[i]) for row in table.rows], plain) for i, key in enumerate(table.keys)]
@@ -30,13 +34,32 @@ def columns(table: Table) -> list[tuple[str, list[str], list[bool]]]:
 
 
 def print_table(table: Table, console: Console) -> None:
-    lines = TerminalTable(title=table.title or None)
+    """Prints a table; below it a second one of the same rows with the columns for which there is no room, and so on."""
     shown = columns(table)
-    for i, (heading, _, _) in enumerate(shown):
-        lines.add_column(Text(heading), justify="right" if i > len(table.keys) else "left", overflow="fold")
-    for row in range(len(table.rows)):
-        lines.add_row(*(Text(texts[row], "bold green" if best[row] else "") for _, texts, best in shown))
-    console.print(lines)
+    labels = len(table.keys)
+    for number, block in enumerate(blocks(shown, labels, console.width)):
+        lines = TerminalTable(title=table.title or None if number == 0 else None)
+        for i, (heading, _, _) in enumerate(block):
+            lines.add_column(Text(heading), justify="right" if i >= labels else "left", overflow="fold")
+        for row in range(len(table.rows)):
+            lines.add_row(*(Text(texts[row], "bold green" if best[row] else "") for _, texts, best in block))
+        console.print(lines)
+
+
+def blocks(shown: Sequence[Column], labels: int, width: int) -> list[list[Column]]:
+    """The columns of each table of at most `width` characters. The first `labels` columns stand in every one, and at
+    least one other."""
+    found: list[list[Column]] = []
+    for column in shown[labels:]:
+        block = [*found[-1], column] if found else [*shown[:labels], column]
+        room = sum(3 + max(map(cell_len, (heading, *texts))) for heading, texts, _ in block) + 1 <= width
+        if not found:
+            found.append(block)
+        elif room:
+            found[-1] = block
+        else:
+            found.append([*shown[:labels], column])
+    return found
 
 
 def markdown(table: Table, outside: Mapping[Path, str]) -> str:

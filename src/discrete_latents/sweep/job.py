@@ -5,7 +5,6 @@ Its state is in its directory alone, so that another process, with any of Hydra'
 
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from discrete_latents.runs.lock import hold
 from discrete_latents.runs.results import write_results
 from discrete_latents.secrecy import masked_override
 from discrete_latents.sweep.processes import check_launcher, job_processes
+from discrete_latents.training.new_run import clear
 
 log = logging.getLogger(__name__)
 
@@ -130,15 +130,11 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
         config.resume = str(run)
         run.results.unlink(missing_ok=True)
     elif is_first():
-        for path in run.written:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        clear(run)
         run.save_config(config, hydra)
     if not hydra.launcher._target_.endswith("BasicLauncher"):
         with open_dict(config):
-            config.callbacks.pop("progress", None)  # the bars of several processes would overwrite each other
+            config.trainer.enable_progress_bar = False  # bars of several processes would overwrite each other
     return config
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from discrete_latents.callbacks import Checkpoints, KLWeightSchedule, LearningRate, TemperatureSchedule
 from discrete_latents.config.instantiate import asked_for, locate, make, parts, taken_names
@@ -160,6 +160,11 @@ def build_trainer(config: DictConfig, checkpoints: bool = True, **arguments: Any
     loggers = list(parts(config, "logger", Logger)) if config.get("logger") else []
     if not checkpoints:
         loggers = [logger for logger in loggers if not isinstance(logger, WandbRun)]
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not bar and "enable_progress_bar" not in config.trainer:  # Lightning would add its own
+        config = config.copy()
+        with open_dict(config.trainer):
+            config.trainer.enable_progress_bar = False
     saving = any(isinstance(callback, Checkpoint) for callback in callbacks)
     try:
         arguments |= {"callbacks": callbacks, "logger": loggers, "enable_checkpointing": saving}

@@ -1,10 +1,12 @@
 """The folder of a new run: one folder, free, and held before anything is written."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -80,6 +82,29 @@ def own_checkpoints(run: RunDirectory, new: bool) -> Iterator[None]:
         if new and is_first() and any(run.checkpoints.glob("*.ckpt")):
             raise UserError(f"{said} holds checkpoints already; name another folder")
         yield
+
+
+@contextmanager
+def kept_once_trained(run: RunDirectory, save: Callable[[], None], trainer: pl.Trainer) -> Iterator[None]:
+    """Saves a new run's configuration. If it fails before its first optimiser step, deletes what it has written, so
+    that the folder is free for the command that is right. The log stays."""
+    if is_first():
+        save()
+    try:
+        yield
+    except Exception:
+        if is_first() and trainer.global_step == 0 and not run.results.exists():
+            clear(run)
+        raise
+
+
+def clear(run: RunDirectory) -> None:
+    """Deletes what a start has written that never came to a checkpoint."""
+    for path in (*run.written, run.hydra):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def one_folder(config: DictConfig) -> str:

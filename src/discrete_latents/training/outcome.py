@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from discrete_latents.errors import UserError, first_line
 from discrete_latents.runs.directory import RunDirectory
@@ -23,6 +25,21 @@ class TestedMetrics(pl.Callback):
 
     def __init__(self, finish: Callable[[Mapping[str, float]], None]) -> None:
         self.finish = finish
+        self.state: dict[str, Any] = {}
+        """Which state is tested: its epoch, counted from 1, its step, and, of the best by validation, its figure."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.state = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn != TrainerFn.TESTING:
+            return
+        self.state = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
+        saving = trainer.checkpoint_callback
+        if isinstance(saving, ModelCheckpoint) and saving.monitor and saving.best_model_score is not None:
+            self.state[saving.monitor] = float(saving.best_model_score)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from discrete_latents.atomic_write import synchronise_to_disk
 from discrete_latents.callbacks import Checkpoints, Noise, Throughput
 from discrete_latents.config.changes import Changes
 from discrete_latents.config.instantiate import taken_names
+from discrete_latents.config.printed_command import given_command
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line, in_own_code
-from discrete_latents.loggers import MetricsCSV
+from discrete_latents.loggers import MetricsCSV, WandbRun
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.checkpoints import best_of, load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
+from discrete_latents.runs.train_log import begin_record
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
@@ -39,10 +42,13 @@ from discrete_latents.training.nonfinite import FiniteCheck, divergence_report
 from discrete_latents.training.optimized_metric import BestInValidation
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.resumed_state import check_state
+from discrete_latents.training.run_time import RunTime
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
 
 log = logging.getLogger(__name__)
+
+Beginning = Callable[[pl.Trainer], AbstractContextManager[object]]
 
 
 @heeds_sigterm
@@ -52,18 +58,20 @@ def train(
     callbacks: Sequence[pl.Callback] = (),
     test: bool = True,
     changes: Changes | None = None,
+    begins: Beginning = nullcontext,
 ) -> dict[str, Any]:
     """Trains, tests the best checkpoint, and writes results.json into `paths.output_dir`.
 
     names: the chosen `experiment` and `latent`. callbacks: in addition to the configuration's. test: False skips the
     test images, as `test` in the configuration does; the results then have no metrics. changes: of a run that is
     resumed, to be saved when it goes on.
-    Returns the results. Raises UserError for settings that cannot work, before training starts.
+    begins: called once all is checked; the run is trained and tested within it. Returns the results. Raises UserError
+    for settings that cannot work, before training starts.
     """
     check_settings(config)
     run = RunDirectory(config.paths.output_dir, OmegaConf.select(config, "callbacks.checkpoint.dirpath"))
     with own_checkpoints(run, new=not config.resume):
-        return train_in(run, config, names, callbacks, test, changes)
+        return train_in(run, config, names, callbacks, test, changes, begins)
 
 
 def train_in(
@@ -73,6 +81,7 @@ def train_in(
     callbacks: Sequence[pl.Callback],
     test: bool,
     changes: Changes | None,
+    begins: Beginning,
 ) -> dict[str, Any]:
     """As `train`, in a directory that this process alone writes into."""
     started = time.perf_counter()
@@ -94,7 +103,8 @@ def train_in(
     trainer.callbacks[:0] = [best_value, initial]  # type: ignore[attr-defined]
     if not resumed:
         initial.record = load_initial_weights(config, model)
-    last = [FiniteCheck(), KeptStop(), *([Noise()] if is_foreign(model, data) else []), *callbacks]
+    clock = RunTime(started)
+    last = [FiniteCheck(), KeptStop(), clock, *([Noise()] if is_foreign(model, data) else []), *callbacks]
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
         last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
@@ -113,13 +123,16 @@ def train_in(
 
     def finish(metrics: Mapping[str, float]) -> None:
         measured = {
-            "seconds": round(time.perf_counter() - started, 3),
-            "train_images_per_second": round(images_per_second(trainer), 1),
+            "seconds": round(clock.seconds, 3),
+            "total_seconds": round(clock.total, 3),
             "parameters": parameters,
             **end_of(metrics),
         }
-        described = describe(names, config.seed, description(data), config.eval_samples)
-        made = described | {"metrics": dict(metrics)} | reached | measured
+        described = describe(names, config.seed, description(data), config.eval_samples) | {
+            "command": given_command(),
+            "learning_rate": learning_rate(trainer, model),
+        }
+        made = described | {"metrics": dict(metrics)} | reached | {"tested": metrics_of_test.state} | measured
         made |= {"optimized": best_value.value(metrics)}
         further = {"weights": initial.record, "tags": list(config.get("tags") or ())}
         made |= {name: value for name, value in further.items() if value}
@@ -127,8 +140,10 @@ def train_in(
         if made["status"] == "completed":
             results.update(made)
 
-    trainer.callbacks[:] = [TestedMetrics(finish), *trainer.callbacks, *last]  # type: ignore[attr-defined]
-    with results_stand(run, results), orderly_shutdown(trainer):
+    metrics_of_test = TestedMetrics(finish)
+    trainer.callbacks[:] = [metrics_of_test, *trainer.callbacks, *last]  # type: ignore[attr-defined]
+    begin_record()
+    with begins(trainer), results_stand(run, results), orderly_shutdown(trainer):
         if again:
             begin_again(run)
         start_logging(trainer, config, names, again)
@@ -143,6 +158,7 @@ def train_in(
         best = best_checkpoint(trainer, run)
         saved = best or final_checkpoint(trainer, run)
         reached |= {"epochs": trainer.current_epoch, "steps": trainer.global_step, "checkpoint": run.name_of(saved)}
+        reached["train_images_per_second"] = round(images_per_second(trainer), 1)
         if tested and why:
             log.warning("not tested: %s", why)
         if tested and not why:
@@ -179,6 +195,8 @@ def begin_again(run: RunDirectory) -> None:
 def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, str], again: bool) -> None:
     """Gives the loggers the configuration. again: all logged rows are of steps that will be repeated."""
     for logger in trainer.loggers:
+        if isinstance(logger, WandbRun):
+            logger.describe(names, config.seed)
         if not isinstance(logger, MetricsCSV) and trainer.enable_autolog_hparams:  # type: ignore[attr-defined]
             settings: Any = OmegaConf.to_container(config, resolve=True)
             logger.log_hyperparams(
@@ -217,6 +235,14 @@ def synchronise_checkpoints(run: RunDirectory) -> None:
     written = [path for path in sorted(run.checkpoints.glob("*.ckpt")) if path.is_file()]
     for path in (*written, *([run.checkpoints] if written else [])):
         synchronise_to_disk(path)
+
+
+def learning_rate(trainer: pl.Trainer, model: pl.LightningModule) -> float | None:
+    """The rate that was set: that of the schedule's height, or the first of a module's own optimiser."""
+    if isinstance(model, LatentModel):
+        return model.optimization.lr
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    return next((float(group.get("initial_lr", group["lr"])) for group in groups), None)
 
 
 def images_per_second(trainer: pl.Trainer) -> float:

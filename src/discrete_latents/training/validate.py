@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from discrete_latents.atomic_write import SUFFIX
 from discrete_latents.checks import positive, truth, whole
+from discrete_latents.config.extras import check_extras
 from discrete_latents.config.migration import RENAMED
 from discrete_latents.config.printed_command import setting
 from discrete_latents.data import ImageData
@@ -48,6 +49,7 @@ def check_settings(config: DictConfig) -> None:
             f"trainer.precision must be bf16-mixed on a CPU, got {config.trainer.precision}, which needs trainer=gpu"
         )
     check_parts_of_a_run(config)
+    check_extras(config)
     check_folders(config)
 
 
