@@ -24,6 +24,7 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from discrete_latents.config.compose import composed
+from discrete_latents.data import ImageData
 from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 from discrete_latents.training.build import build_data, build_model
@@ -40,6 +41,7 @@ def trained_model(steps: int, samples: int, data: str, device: str) -> tuple[Cat
     images = build_data(config)
     model = build_model(config, images)
     assert isinstance(model, CategoricalVAE)
+    assert isinstance(images, ImageData)
     optimizer = model.optimization.optimizer(model.parameters())
     done = 0
     while done < steps:

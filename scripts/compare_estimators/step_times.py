@@ -39,7 +39,13 @@ def step_times(pairs: Sequence[Pair], budget: Budget, repeats: int) -> dict[Pair
     data = build_data(config(pairs[0]))
     batch = next(iter(data.train_dataloader()))
     timed = {*pairs, *((model, REFERENCE) for model, _ in pairs)}
-    steps = {pair: RepeatedStep(build_model(config(pair), data), batch) for pair in timed}
+
+    def model(pair: Pair) -> LatentModel:
+        built = build_model(config(pair), data)
+        assert isinstance(built, LatentModel)
+        return built
+
+    steps = {pair: RepeatedStep(model(pair), batch) for pair in timed}
     times: dict[Pair, list[float]] = {pair: [] for pair in steps}
     for _ in range(repeats + 3):
         for pair, step in steps.items():

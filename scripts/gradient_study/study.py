@@ -57,6 +57,8 @@ def models_in_training(config: DictConfig, arguments: Namespace) -> Iterator[tup
     config.model.network.hidden = arguments.hidden
     data = build_data(config)
     model = build_model(config, data)
+    assert isinstance(model, LatentModel)
+    assert isinstance(data, ImageData)
     optimizer = model.optimization.optimizer(model.parameters())
     batches, done = data.train_dataloader(), 0
     for epochs in sorted(set(arguments.epochs)):
@@ -75,7 +77,9 @@ def models_in_training(config: DictConfig, arguments: Namespace) -> Iterator[tup
 def model_of_run(arguments: Namespace) -> Iterator[tuple[str, LatentModel, ImageData]]:
     """Yields the best model of a run directory, and its data."""
     run = load_run(arguments.run)
-    yield arguments.run.name, run.model, build_data(run.config)
+    data = build_data(run.config)
+    assert isinstance(data, ImageData)
+    yield arguments.run.name, run.model, data
 
 
 class Subject:
