@@ -22,7 +22,21 @@ KEPT = {
     "test_of_two_at_the_same_time_one_runs": 1,
     "test_a_resumed_run_keeps_its_best_and_its_files_under_any_name": 6,
     "test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn": 1,
-    "test_every_damaged_file_is_one_line_or_not_needed": 15,
+    "test_every_damaged_file_is_one_line_or_not_needed": 10,
+    "test_eight_runs_at_once_share_a_data_folder": 0,
+    "test_processes_that_prepare_the_same_data_download_it_once": 0,
+    "test_an_evaluation_of_many_samples_takes_no_more_memory": 0,
+    "test_the_jobs_of_a_sweep_leave_no_memory_behind": 0,
+    "test_the_benchmark_times_every_contender_in_turn": 0,
+    "test_a_run_stopped_at_a_write_ends_as_one_that_was_not": 1,
+    "test_python_m_is_the_command_with_several_processes_too": 1,
+    "test_in_a_test_batch_of_two_processes": 1,
+    "test_the_agents_command_runs_as_written": 1,
+    "test_a_run_that_was_interrupted_goes_on_by_the_line_that_it_printed": 2,
+    "test_a_sweep_that_was_interrupted_says_how_to_go_on": 1,
+    "test_a_search_that_was_interrupted_goes_on_by_the_same_command": 1,
+    "test_a_run_that_was_stopped_within_an_epoch_and_resumed_twice_goes_on_from_there": 3,
+    "test_in_a_validation_batch": 2,
 }
 """The slow tests that take longest: how many of their cases CI runs. The others are `exhaustive`."""
 

@@ -1,26 +1,15 @@
 """Errors that end a command with one line: the setting, its value and what is allowed."""
 
 import dis
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from traceback import print_exc, walk_tb
 from typing import Any, NoReturn
-
-LIBRARIES = {
-    *sys.stdlib_module_names,
-    *(
-        "discrete_latents",
-        "torch",
-        "torchvision",
-        "lightning",
-        "lightning_fabric",
-        "lightning_utilities",
-        "torchmetrics",
-    ),
-    *("hydra", "omegaconf", "numpy", "PIL", "matplotlib", "rich", "jaxtyping", "beartype"),
-}
-"""Packages whose code is not the user's."""
 
 
 class UserError(Exception):
@@ -83,10 +72,28 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+@cache
+def libraries() -> set[str]:
+    """The packages whose code is not the user's: Python's, this one, and all that it depends on, extras included."""
+    waiting, distributions = ["discrete-latents"], set[str]()
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name not in distributions:
+            distributions.add(name)
+            with suppress(PackageNotFoundError):
+                waiting += [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requires(name) or ()]
+    packages = {
+        package
+        for package, names in packages_distributions().items()
+        if {re.sub(r"[-_.]+", "-", name).lower() for name in names} & distributions
+    }
+    return {*sys.stdlib_module_names, "discrete_latents", *packages}
+
+
 def in_own_code(error: BaseException) -> bool:
     """Whether an exception came through the user's own code, below the caller: it keeps its traceback then."""
     frames = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-    return any(name.partition(".")[0] not in LIBRARIES for name in frames)
+    return any(name.partition(".")[0] not in libraries() for name in frames)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -99,7 +106,7 @@ def is_refusal(error: BaseException) -> bool:
         return False
     frame, at = tracebacks[-2].tb_frame, tracebacks[-2].tb_lasti  # type: ignore[union-attr]
     package = frame.f_globals.get("__name__", "").partition(".")[0]
-    ours = package == "discrete_latents" or package not in LIBRARIES
+    ours = package == "discrete_latents" or package not in libraries()
     return ours and frame.f_code.co_code[at] == dis.opmap["RAISE_VARARGS"]
 
 

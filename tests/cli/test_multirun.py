@@ -152,6 +152,8 @@ def test_a_job_that_fails_is_told_of_at_the_end_and_the_others_go_on(command, tm
     assert results(sweep / "2") == {
         "experiment": "vae_digits",
         "latent": "gumbel_softmax",
+        "model": "categorical_vae",
+        "network": "mlp",
         "seed": 0,
         "status": "failed",
         "error": "ZeroDivisionError: nothing to divide by",

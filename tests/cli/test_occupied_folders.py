@@ -11,7 +11,7 @@ from tests.cli.conftest import SMALL, snapshot
 from tests.cli.test_multirun import results
 from tests.helpers.tables import rest_is_slow
 
-ONE = [*SMALL, "debug=one_batch", "callbacks.pictures.every_n_epochs=0"]
+ONE = [*SMALL, "trainer.max_epochs=1", "callbacks.pictures.every_n_epochs=0"]
 
 NAMED = {
     "by an interpolation": ["hydra.run.dir=runs/i_${seed}"],

@@ -32,14 +32,14 @@ def test_a_job_that_was_killed_after_its_results_gets_its_pictures(command, tmp_
     words = ["-m", *ONE, "seed=0,1", "hydra.sweep.dir=sweep", "callbacks.pictures.every_n_epochs=1"]
     assert command("train", *words).code == 0
     job, other = (RunDirectory(tmp_path / "sweep" / name) for name in "01")
-    before, drawn = json.loads(job.results.read_text()), sorted(path.name for path in job.images.iterdir())
+    before, drawn = json.loads(job.results.read_text()), sorted(path.name for path in job.images.glob("*.png"))
     assert drawn
     shutil.rmtree(job.images)
     job.holder.write_text("process 7\n")  # which a kill leaves
     stands = other.results.stat().st_mtime_ns
     outcome = command("train", "sweep.resume=sweep")
     assert outcome.code == 0, outcome.err
-    assert sorted(path.name for path in job.images.iterdir()) == drawn
+    assert sorted(path.name for path in job.images.glob("*.png")) == drawn
     assert json.loads(job.results.read_text())["metrics"] == before["metrics"]
     assert other.results.stat().st_mtime_ns == stands
     assert not job.holder.exists()

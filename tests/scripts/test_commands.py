@@ -19,7 +19,7 @@ SCRIPTS = sorted(
 CONSOLE = {
     name: target
     for name, target in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"].items()
-    if not target.startswith("discrete_latents.cli:")  # train.py and eval.py, whose help is Hydra's
+    if not target.startswith("discrete_latents.start:")  # train.py and eval.py, whose help is Hydra's
 }
 MODULES = {
     "discrete_latents.search": "discrete-latents-search",
@@ -108,7 +108,7 @@ def test_a_console_script_is_the_main_of_the_module(name: str, target: str):
 
 def test_what_is_no_command_is_no_script():
     packages = {path.parent.name for path in (ROOT / "scripts").glob("*/__init__.py")}
-    assert packages - {name.removeprefix("scripts.") for name in SCRIPTS} == {"common"}
+    assert packages - {name.removeprefix("scripts.") for name in SCRIPTS} == {"common", "documentation"}
     for path in (ROOT / "scripts").glob("*.py"):
         assert path.stem == "__init__" or "def main() -> None:" in path.read_text()
 

@@ -57,10 +57,10 @@ class StopSignals:
     def begin_validation_batch(self, trainer: pl.Trainer) -> None:
         """Raises SIGTERMException in every process if any received a signal. If this process is the only one, a signal
         within the batch raises it there: a validation changes nothing that training goes on from."""
+        self.noise = torch.get_rng_state()
         if self.asked_anywhere(trainer):
             raise SIGTERMException
         if trainer.world_size == 1:
-            self.noise = torch.get_rng_state()
             self.at_once = True
 
     def asked_anywhere(self, trainer: pl.Trainer) -> bool:

@@ -120,7 +120,8 @@ class Batches:
             yield self.to_float(self.pixels.index_select(0, index)), self.labels[index]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.sampler.epoch, "position": self.position}
+        epoch, position = self.resume_at  # not taken up yet where a resumed run begins with a validation
+        return {"epoch": self.sampler.epoch, "position": position if epoch == self.sampler.epoch else self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.resume_at = state["epoch"], state["position"]

@@ -171,7 +171,9 @@ def check_subdirs(config: DictConfig, jobs: Sequence[list[str]]) -> None:
 def folder_varies(config: DictConfig) -> bool:
     """Whether a sweep's folder is named by settings that its jobs may set."""
     sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
-    return bool(re.search(r"\$\{(?!now:|experiment_name:|oc\.env:|hydra[:.]runtime)", str(sweep["dir"])))
+    return bool(
+        re.search(r"\$\{(?!now:|experiment_name:|paths\.log_dir\}|oc\.env:|hydra[:.]runtime)", str(sweep["dir"]))
+    )
 
 
 def job_overrides(hydra: DictConfig) -> list[list[str]]:

@@ -38,6 +38,6 @@ class RunTime(pl.Callback):
         total = state_dict.get("total")
         if not isinstance(total, float) or total < 0:
             raise UserError(
-                f"last.ckpt is damaged, no run goes on from it: RunTime.total must be seconds, got {total!r:.80}"
+                f"the checkpoint is damaged, no run goes on from it: RunTime.total must be seconds, got {total!r:.80}"
             )
         self.before = total

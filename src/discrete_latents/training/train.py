@@ -105,6 +105,10 @@ def train_in(
         initial.record = load_initial_weights(config, model)
     clock = RunTime(started)
     last = [FiniteCheck(), KeptStop(), clock, *([Noise()] if is_foreign(model, data) else []), *callbacks]
+    recorded = {
+        hook: lambda *_: begin_record() for hook in ("on_train_start", "on_test_start")
+    }  # a resume is sure then
+    last.append(LambdaCallback(**recorded))
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
         last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
@@ -142,7 +146,6 @@ def train_in(
 
     metrics_of_test = TestedMetrics(finish)
     trainer.callbacks[:] = [metrics_of_test, *trainer.callbacks, *last]  # type: ignore[attr-defined]
-    begin_record()
     with begins(trainer), results_stand(run, results), orderly_shutdown(trainer):
         if again:
             begin_again(run)

@@ -129,7 +129,8 @@ def holds_checkpoints_alone(folder: Path) -> bool:
     """Whether a folder, if it exists, has nothing but checkpoints in it, and is in no run."""
     run = RunDirectory(folder)
     in_a_run = any(RunDirectory(above).hydra.exists() for above in (folder, *folder.parents))
-    return not in_a_run and all(path.suffix in (run.last.suffix, SUFFIX) for path in folder.glob("*"))
+    others = [path for path in folder.glob("*") if path not in (run.lock, run.holder)]
+    return not in_a_run and all(path.suffix in (run.last.suffix, SUFFIX) for path in others)
 
 
 def check_model_labels(model: LatentModel, data: ImageData) -> None:
