@@ -23,8 +23,8 @@ install: $(INSTALLED)   ## the environment alone, in .venv
 demo: install           ## train the default experiment: a VAE on handwritten digits, nothing downloaded
 	$(BIN)/python train.py
 
-test: install           ## the tests, in under 8 minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: install           ## the tests, in about 8 minutes on two cores
+	$(BIN)/python -m pytest -n 2 -m "not slow and not exhaustive"
 
 test-slow: install      ## the long tests: whole runs, distributed training, the wheel
 	$(BIN)/python -m pytest -n 2 -m "slow and not exhaustive"

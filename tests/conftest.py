@@ -40,15 +40,42 @@ KEPT = {
 }
 """The slow tests that take longest: how many of their cases CI runs. The others are `exhaustive`."""
 
+ONE_IN = {
+    "test_no_precision_logit_or_temperature_gives_a_nan": 2,
+    "test_it_is_as_if_a_masked_class_was_not_there": 2,
+    "test_a_resumed_run_has_the_weights_of_an_uninterrupted_one": 2,
+    "test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one": 3,
+    "test_training_lowers_the_variance": 2,
+    "test_a_bad_setting_is_one_line_before_anything_is_trained": 2,
+    "test_a_bad_word_about_a_run_is_one_line_and_the_run_stays_as_it_was": 2,
+    "test_a_mistake_is_one_line_and_leaves_nothing": 3,
+    "test_autocast_does_not_reach_the_sampler": 2,
+    "test_estimators_draw_from_a_generator": 2,
+    "test_what_may_not_be_read_is_one_line": 3,
+    "test_a_mistake_in_a_shell_is_one_line_too": 3,
+    "test_what_a_sweep_refuses_is_one_line_and_nothing_is_touched": 2,
+    "test_data_in_another_form_have_the_same_figure": 2,
+    "test_what_cannot_be_honoured_is_one_line_before_training": 2,
+    "test_code_in_a_checkpoint_is_refused_and_not_run": 2,
+    "test_other_ranks_are_refused": 2,
+    "test_a_damaged_run_is_refused_in_one_line_and_stays_as_it_was": 2,
+    "test_every_likelihood_is_that_of_every_model_and_network": 2,
+    "test_images_of_another_convention_are_refused": 2,
+    "test_every_temperature_goes_with_every_experiment": 2,
+    "test_a_mistake_about_a_run_of_before_is_one_line": 2,
+}
+"""Of the quick tests with many cases, CI runs one in so many; the others are `exhaustive` too."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: dict[str, int] = {}
     for item in items:
         name = getattr(item, "originalname", None) or item.name
-        if name in KEPT and item.get_closest_marker("slow"):
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] > KEPT[name]:
+        slow = item.get_closest_marker("slow") is not None
+        if name in (KEPT if slow else ONE_IN):
+            number = seen[name] = seen.get(name, 0) + 1
+            if (number > KEPT[name]) if slow else (number % ONE_IN[name] != 1):
                 item.add_marker(pytest.mark.exhaustive)
 
 

@@ -87,7 +87,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", rest_is_slow(list(MOMENTS), 1))
+@pytest.mark.parametrize("moment", rest_is_slow(list(MOMENTS), 0))
 def test_a_run_that_was_interrupted_goes_on_by_the_line_that_it_printed(straight, tmp_path, moment):
     hook, signals, code = MOMENTS[moment]
     words = [*WORDS, *interrupt(hook, *signals), "+callbacks.interrupt.call=1", "hydra.run.dir=a run"]
