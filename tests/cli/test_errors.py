@@ -24,7 +24,7 @@ MISTAKES = [
     # The name of a setting.
     case("modl.num_latents=3", "modl.num_latents is not a setting", "did you mean model.num_latents"),
     case("model.num_latent=3", "model.num_latent is not a setting", "did you mean model.num_latents"),
-    case("num_latents=3", "num_latents is not a setting", "did you mean model.num_latents"),
+    case("num_latents=3", "num_latents is not a setting", "it is model.num_latents"),
     case("lr=0.1", "lr is not a setting", "did you mean optimizer.lr?"),
     case("batch_size=10", "batch_size is not a setting", "did you mean data.batch_size"),
     case("tau=0.5", "tau is not a setting"),
@@ -60,7 +60,7 @@ MISTAKES = [
     case(
         "logger=[csv,foo]",
         "logger = foo is not an option",
-        "csv, tensorboard, wandb",
+        "csv, many_loggers, mlflow, none, tensorboard, wandb",
     ),
     # The grammar.
     case("seed", "seed"),

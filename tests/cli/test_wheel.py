@@ -70,7 +70,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     assert all(name.startswith("discrete_latents/") for name in ours)
     package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
     expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.y*ml")}
-    for kind in ("*.py", "*.yaml", "*.jinja", "*.npz"):
+    for kind in ("*.py", "*.yaml", "*.jinja", "*.npz", "*.js", "*.css", "py.typed"):
         expected |= {f"discrete_latents/{path.relative_to(package)}" for path in package.rglob(kind)}
     assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
     assert "discrete_latents/data/handwritten_digits.npz" in expected
@@ -95,10 +95,10 @@ def test_the_wheel_names_its_commands(installed, empty):
     )
     outcome = run(installed, empty, "-c", code, str(installed))
     assert outcome.out.split() == [
-        "discrete-latents-eval=discrete_latents.cli:eval_main",
+        "discrete-latents-eval=discrete_latents.start:start_eval",
         "discrete-latents-search=discrete_latents.search.command:search_main",
         "discrete-latents-summarize=discrete_latents.summary.command:summarize_main",
-        "discrete-latents-train=discrete_latents.cli:train_main",
+        "discrete-latents-train=discrete_latents.start:start_train",
     ]
 
 

@@ -42,4 +42,4 @@ class LearningRate(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if groups:
-            pl_module.log("learning_rate", float(groups[0]["lr"]), rank_zero_only=True)
+            pl_module.log("learning_rate", float(groups[0]["lr"]), sync_dist=True)
