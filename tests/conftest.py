@@ -102,7 +102,7 @@ ONE_IN = {
 
 
 MANY = 6
-"""Of a slow test with more cases, CI runs one in four."""
+"""Of a slow test with more cases, CI runs one in six."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -116,7 +116,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if of and name in KEPT:
             left = number >= KEPT[name]
         elif of:
-            left = counts[name, of] > MANY and number % 4 != 0
+            left = counts[name, of] > MANY and number % 6 != 0
         else:
             left = number % ONE_IN.get(name, 1) != 0
         if left:
