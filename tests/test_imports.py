@@ -20,8 +20,8 @@ ORDERS = {
         < embedded search summary < api start
     """,
     "callbacks": """
-        code_histogram distance_to_exact gradient_statistics kl_weight_schedule learning_rate noise pictures
-        progress_bar run_report stop_signals temperature_schedule throughput weight_average < checkpoint
+        code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
+        stop_signals temperature_schedule throughput weight_average < checkpoint distance_to_exact gradient_statistics
     """,
     "config": """
         aliases allowed_references command_parser config_tree extras imports overrides migration type_hints

@@ -15,6 +15,7 @@ from discrete_latents.cli import eval_main, train_main
 from discrete_latents.config.allowed_targets import Own, check_trust, nothing, packages_to_trust
 from discrete_latents.config.migration import upgraded
 from discrete_latents.config.paths import path_override
+from discrete_latents.config.printed_command import trust_words
 from discrete_latents.config.saved import checked_config
 from discrete_latents.data.model_inputs import read_codes, read_x
 from discrete_latents.embedded import run_command
@@ -33,7 +34,6 @@ from discrete_latents.training.foreign import has_fixed_weights
 class Run:
     """A trained model with its configuration and what its run directory holds, as `train_run` and `load_run` return it.
     One that is no LatentModel is in `model`, and the methods on images and codes raise TypeError.
-
 
     Images go in as tensors or NumPy arrays, (n, C, H, W) of the size that the model was trained on, or (n, H, W) where
     C is 1, and vectors as (n, D): grey values as uint8, bool or floats in [0, 1], whatever the training data had; real
@@ -116,7 +116,7 @@ class Run:
         """
         words = [path_override("run", self.directory), f"split={split}", f"ckpt={ckpt}"]
         words += [] if m is None else [f"eval_samples={whole('m', m)}"]
-        words += [f"trust=[{','.join(self.trust)}]"] if self.trust else []
+        words += trust_words(self.trust)
         return RunDirectory(run_command("eval", eval_main, words)).read_results()["metrics"]
 
     def __repr__(self) -> str:
@@ -217,8 +217,8 @@ def train_run(overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Run:
     mistake, and KeyboardInterrupt with the command that goes on.
     """
     words = [*overrides] if not isinstance(overrides, str) else overrides
-    if trust and not isinstance(words, str):
-        words.append(f"trust=[{','.join(check_trust(tuple(trust)))}]")
+    if not isinstance(words, str):
+        words += trust_words(check_trust(tuple(trust)))
     run = RunDirectory(run_command("train", train_main, words))
     saved = upgraded(run.read_config())
     own = tuple(sorted(packages_to_trust(OmegaConf.to_container(saved))))

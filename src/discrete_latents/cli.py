@@ -244,7 +244,7 @@ def launch(task: Callable[[DictConfig], float | None], config_name: str) -> Path
         with HELD:
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(job)()
     except KeyboardInterrupt:
-        fail("; ".join(filter(None, ("interrupted", sweep.resume_hint() if sweep.Sweep.directory else None))))
+        fail(f"interrupted; {sweep.resume_hint()}" if sweep.Sweep.directory else "interrupted")
     except SIGTERMException:
         if sweep.Sweep.directory:
             print(f"the sweep has stopped; {sweep.resume_hint()}", file=sys.stderr)

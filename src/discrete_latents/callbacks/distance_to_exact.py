@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import lightning.pytorch as pl
 import torch
 
+from discrete_latents.callbacks.epoch_measurement import EpochMeasurement
 from discrete_latents.checks import whole
-from discrete_latents.data.loaders import first_batch
 from discrete_latents.latent import Estimator, Exact
 from discrete_latents.latent.gradients import draw_gradient, draw_gradients
 from discrete_latents.models import LatentModel
+from discrete_latents.models.latent_model import Batch
 
 
-class DistanceToExact(pl.Callback):
+class DistanceToExact(EpochMeasurement):
     """At the end of every epoch, on the first `count` validation images, logs for each estimator
 
         exactness/NAME/bound      its mean bound minus the exact one, nats: 0 for hard samples, the relaxation's
@@ -27,26 +28,21 @@ class DistanceToExact(pl.Callback):
     """
 
     def __init__(self, estimators: Mapping[str, Estimator], repeats: int = 100, count: int = 100) -> None:
+        super().__init__(count)
         self.estimators = dict(estimators)
         self.repeats = whole("repeats", repeats)
-        self.count = whole("count", count)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, LatentModel):
-            return
-        batch = first_batch(trainer.datamodule, "val", self.count, pl_module.reader)  # type: ignore[attr-defined]
-        if batch is None:
-            return
-        with pl_module.evaluation_noise(), torch.enable_grad():
-            objective = pl_module.objective(batch)
+    def measure(self, trainer: pl.Trainer, model: LatentModel, batch: Batch) -> None:
+        with model.evaluation_noise(), torch.enable_grad():
+            objective = model.objective(batch)
             exact_bound, exact_gradient = draw_gradient(Exact(), objective)
             scale = exact_gradient.norm()
             for name, estimator in self.estimators.items():
-                estimator.to(pl_module.device).eval()
+                estimator.to(model.device).eval()
                 if estimator.temperature is not None:
                     estimator.temperature.update(trainer.global_step)
                 draws = draw_gradients(estimator, objective, self.repeats)
                 noise = (draws.gradients - draws.mean()).flatten(1).square().sum(1).mean().sqrt()
-                pl_module.log(f"exactness/{name}/bound", draws.bounds.mean() - exact_bound.mean())
-                pl_module.log(f"exactness/{name}/bias", draws.bias(exact_gradient))
-                pl_module.log(f"exactness/{name}/noise", noise / scale)
+                model.log(f"exactness/{name}/bound", draws.bounds.mean() - exact_bound.mean())
+                model.log(f"exactness/{name}/bias", draws.bias(exact_gradient))
+                model.log(f"exactness/{name}/noise", noise / scale)

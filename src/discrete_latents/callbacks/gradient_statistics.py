@@ -5,13 +5,14 @@ import copy
 import lightning.pytorch as pl
 import torch
 
+from discrete_latents.callbacks.epoch_measurement import EpochMeasurement
 from discrete_latents.checks import whole
-from discrete_latents.data.loaders import first_batch
 from discrete_latents.latent.gradients import draw_gradients
 from discrete_latents.models import LatentModel
+from discrete_latents.models.latent_model import Batch
 
 
-class GradientStatistics(pl.Callback):
+class GradientStatistics(EpochMeasurement):
     """At the end of every epoch, on the first `count` validation images, logs for the run's own estimator
 
         gradient/variance    E‖g − E g‖² with g the gradient of an image's bound for its first layer's logits, the mean
@@ -25,17 +26,12 @@ class GradientStatistics(pl.Callback):
     """
 
     def __init__(self, repeats: int = 20, count: int = 100) -> None:
+        super().__init__(count)
         self.repeats = whole("repeats", repeats, least=2)
-        self.count = whole("count", count)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, LatentModel):
-            return
-        batch = first_batch(trainer.datamodule, "val", self.count, pl_module.reader)  # type: ignore[attr-defined]
-        if batch is None:
-            return
-        estimator = copy.deepcopy(pl_module.estimator).eval()  # so that its own state does not change
-        with pl_module.evaluation_noise(), torch.enable_grad():
-            draws = draw_gradients(estimator, pl_module.objective(batch), self.repeats)
-        pl_module.log("gradient/variance", draws.variance(), sync_dist=True)
-        pl_module.log("gradient/snr", draws.signal_to_noise(), sync_dist=True)
+    def measure(self, trainer: pl.Trainer, model: LatentModel, batch: Batch) -> None:
+        estimator = copy.deepcopy(model.estimator).eval()  # so that its own state does not change
+        with model.evaluation_noise(), torch.enable_grad():
+            draws = draw_gradients(estimator, model.objective(batch), self.repeats)
+        model.log("gradient/variance", draws.variance(), sync_dist=True)
+        model.log("gradient/snr", draws.signal_to_noise(), sync_dist=True)

@@ -44,7 +44,7 @@ class Pictures(pl.Callback):
         self.folder = Path(folder)
         self.every_n_epochs = whole("every_n_epochs", every_n_epochs, least=0)
         self.count = count
-        self.said: set[str] = set()
+        self.said: set[tuple[type[Exception], str]] = set()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws once before training, and keeps nothing: what cannot be drawn is said now."""
@@ -61,12 +61,11 @@ class Pictures(pl.Callback):
         except (OSError, UserError):
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            if said not in self.said:
-                run = RunDirectory(trainer.default_root_dir)
-                write_traceback(run, error)
-                log.warning("a picture cannot be drawn: %s (%s has more)", said, run.log.name)
-            self.said.add(said)
+            kind = type(error), first_line(error)
+            if kind not in self.said:
+                said = write_traceback(RunDirectory(trainer.default_root_dir), error)
+                log.warning("a picture cannot be drawn: %s", said)
+            self.said.add(kind)
 
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, model: LatentModel, split: str) -> dict[str, Tensor]:

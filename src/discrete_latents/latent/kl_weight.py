@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from discrete_latents.checks import whole
+from discrete_latents.checks import not_negative, whole
 from discrete_latents.latent import masks
 from discrete_latents.latent.distributions import categorical_kl
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
@@ -122,10 +122,3 @@ class KLWeight(nn.Module):
             below = kl.detach().flatten(0, -2).mean(0) < self.free_bits()
             total = total + torch.where(below, self.free_bits() - kl, 0.0).sum(-1)
         return torch.as_tensor(total)
-
-
-def not_negative(name: str, value: float) -> float:
-    """`value` as a float. Raises ValueError unless it is a finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
-    return float(value)

@@ -1,7 +1,7 @@
 """Learning curves as data of a page, which draws them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from discrete_latents.runs.metrics import metric, position, short
@@ -68,10 +68,19 @@ def points(curve: Curve) -> Curve:
 
 
 def vertical_range(curves: list[Curve]) -> tuple[float, float]:
-    """The lowest and highest value, without the first tenth of training where it would flatten the rest."""
-    last = max(step for curve in curves for step, _ in curve)
-    every = [value for curve in curves for _, value in curve]
-    late = [value for curve in curves for step, value in curve if step >= last / 10] or every
-    chosen = late if 0 < 2 * (max(late) - min(late)) < max(every) - min(every) else every
-    margin = 0.06 * (max(chosen) - min(chosen)) or 0.06 * abs(chosen[0]) or 1.0
-    return min(chosen) - margin, max(chosen) + margin
+    """The lowest and highest value, with margins, without the beginning where it would flatten the rest."""
+    points = [point for curve in curves for point in curve]
+    values = [value for _, value in points]
+    margin = 0.06 * (max(values) - min(values)) or 0.06 * abs(values[0]) or 1.0
+    return late_range(points) or (min(values) - margin, max(values) + margin)
+
+
+def late_range(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The range of the values after the first tenth of training, with margins; None where they are not much closer
+    together than all are."""
+    last = max((step for step, _ in points), default=0)
+    every, late = [value for _, value in points], [value for step, value in points if step >= last / 10]
+    if not late or not 0 < 2 * (max(late) - min(late)) < max(every) - min(every):
+        return None
+    margin = 0.06 * (max(late) - min(late))
+    return min(late) - margin, max(late) + margin

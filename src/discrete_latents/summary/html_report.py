@@ -14,11 +14,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from discrete_latents.errors import UserError
+from discrete_latents.report.charts import late_range
 from discrete_latents.report.look import LOOK
 from discrete_latents.report.pictures import embedded, is_inside
+from discrete_latents.report.run_report import settings_text
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.files import read_json, read_table
 from discrete_latents.runs.metrics import short
@@ -130,8 +131,7 @@ def texts(run: FinishedRun) -> dict[str, str]:
     config, results = RunDirectory(run.home).config, RunDirectory(run.folder).results
     found = {}
     if is_inside(config, run.home):
-        content = OmegaConf.to_container(RunDirectory(run.home).read_config())
-        found[config.name] = OmegaConf.to_yaml(OmegaConf.create(masked(content)))
+        found[config.name] = settings_text(RunDirectory(run.home))
     if is_inside(results, run.folder):
         found[results.name] = json.dumps(masked(read_json(results)), indent=2)
     return found
@@ -205,8 +205,5 @@ def thinned(epochs: list[float]) -> list[float]:
 def zoom(axis: Axes) -> None:
     """Excludes the first tenth of training from the vertical range where it would flatten the rest."""
     points = np.concatenate([line.get_xydata() for line in axis.get_lines()])
-    points = points[np.isfinite(points[:, 1])]
-    late = points[points[:, 0] >= points[:, 0].max(initial=0) / 10, 1]
-    if len(late) and 0 < 2 * np.ptp(late) < np.ptp(points[:, 1]):
-        margin = 0.06 * np.ptp(late)
-        axis.set_ylim(late.min() - margin, late.max() + margin)
+    if found := late_range([(epoch, value) for epoch, value in points.tolist() if math.isfinite(value)]):
+        axis.set_ylim(*found)

@@ -7,14 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from discrete_latents.config.instantiate import taken_names
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
 from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import describe, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
-from discrete_latents.training.foreign import description, evaluate_on, has_fixed_weights, untested
+from discrete_latents.training.foreign import description, evaluate_on, has_fixed_weights, names_of, untested
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
@@ -38,8 +37,7 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     model = build_model(config, data)
-    if "estimator" not in taken_names(config, "model"):
-        names = {**names, "latent": "none"}
+    names = names_of(config, names)
     if why := untested(model, data, split):
         raise UserError(f"{run}: {why}")
     trainer = build_trainer(config, False, use_distributed_sampler=not isinstance(data, ImageData))

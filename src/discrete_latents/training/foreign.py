@@ -1,11 +1,14 @@
 """What is asked of models and data of any kind, whether they are this package's or the user's."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from omegaconf import DictConfig
 from torch.nn.parameter import is_lazy
 
+from discrete_latents.config.instantiate import taken_names
 from discrete_latents.data import ImageData
 from discrete_latents.data.loaders import has_loader
 from discrete_latents.models import LatentModel
@@ -14,6 +17,12 @@ from discrete_latents.models import LatentModel
 def is_foreign(model: pl.LightningModule, data: pl.LightningDataModule) -> bool:
     """Whether either of them is the user's own."""
     return not (isinstance(model, LatentModel) and isinstance(data, ImageData))
+
+
+def names_of(config: DictConfig, chosen: Mapping[str, str]) -> Mapping[str, str]:
+    """The names of a run in results.json, from those of the chosen options: a model that asks for no estimator has the
+    latent "none"."""
+    return chosen if "estimator" in taken_names(config, "model") else {**chosen, "latent": "none"}
 
 
 def description(data: pl.LightningDataModule) -> dict[str, str]:

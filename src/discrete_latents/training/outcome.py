@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from discrete_latents.errors import UserError, first_line
+from discrete_latents.errors import UserError
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results import nonfinite
 from discrete_latents.runs.tracebacks import write_traceback
@@ -65,8 +65,5 @@ def results_stand(run: RunDirectory, results: Mapping[str, Any]) -> Iterator[Non
     except Exception as error:
         if not results:
             raise
-        write_traceback(run, error)
-        said = f"{type(error).__name__}: {first_line(error)}"
-        log.warning(
-            "after the test, whose metrics are complete in %s: %s (%s has more)", run.results, said, run.log.name
-        )
+        said = write_traceback(run, error)
+        log.warning("after the test, whose metrics are complete in %s: %s", run.results, said)

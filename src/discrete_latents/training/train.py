@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from discrete_latents.atomic_write import synchronise_to_disk
 from discrete_latents.callbacks import Checkpoints, Noise, Throughput
 from discrete_latents.config.changes import Changes
-from discrete_latents.config.instantiate import taken_names
 from discrete_latents.config.printed_command import given_command
 from discrete_latents.data import ImageData
 from discrete_latents.errors import NotFinite, UserError, first_line, in_own_code
@@ -32,7 +31,14 @@ from discrete_latents.runs.train_log import begin_record
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.early_stop import KeptStop
-from discrete_latents.training.foreign import count_parameters, description, has_fixed_weights, is_foreign, untested
+from discrete_latents.training.foreign import (
+    count_parameters,
+    description,
+    has_fixed_weights,
+    is_foreign,
+    names_of,
+    untested,
+)
 from discrete_latents.training.initial_weights import InitialWeights, load_initial_weights
 from discrete_latents.training.lightning_settings import check_trainer
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
@@ -105,10 +111,8 @@ def train_in(
         initial.record = load_initial_weights(config, model)
     clock = RunTime(started)
     last = [FiniteCheck(), KeptStop(), clock, *([Noise()] if is_foreign(model, data) else []), *callbacks]
-    recorded = {
-        hook: lambda *_: begin_record() for hook in ("on_train_start", "on_test_start")
-    }  # a resume is sure then
-    last.append(LambdaCallback(**recorded))
+    # Not earlier: only then is it sure that a run is resumed.
+    last.append(LambdaCallback(on_train_start=lambda *_: begin_record(), on_test_start=lambda *_: begin_record()))
     if changes and changes.changed:
         step = best_of(resumed).step if resumed else 0
         last.append(LambdaCallback(on_fit_start=lambda *_: rank_zero_only(changes.write)(step)))
@@ -118,8 +122,7 @@ def train_in(
     for path in read:
         check_state(path, trainer, model)
     parameters = count_parameters(model)  # FSDP shares them out over processes
-    if "estimator" not in taken_names(config, "model"):
-        names = {**names, "latent": "none"}
+    names = names_of(config, names)
     tested, why = test and config.get("test", True), untested(model, data)
     run.folder.mkdir(parents=True, exist_ok=True)
     reached: dict[str, Any] = {}
