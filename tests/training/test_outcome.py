@@ -94,7 +94,7 @@ def test_results_stand_whatever_fails_after_the_test(tmp_path, monkeypatch, capl
     assert results["checkpoint"] == "checkpoints/best.ckpt"
     (said,) = [record.getMessage() for record in caplog.records]
     assert "\n" not in said
-    assert str(run.results) in said
+    assert ("a picture cannot be drawn" if what == "a figure" else str(run.results)) in said
     assert "Traceback (most recent call last)" in run.log.read_text()
 
 
