@@ -7,10 +7,12 @@ import sys
 import pytest
 from rich.table import Table
 
+from discrete_latents import secrecy
 from discrete_latents.console import QuietStream, console
 from discrete_latents.errors import fail
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.results_table import show, show_sweep
+from discrete_latents.runs.train_log import Record, RecordedStream
 from tests.helpers.tables import rest_is_slow
 
 TEXTS = ["[csv]", "a[/b]", "[bold]x[/bold]", "[link=x]", "[/]", ":smile:", "[red", "\\[x]", "[@click=f()]", "é ${x}"]
@@ -68,6 +70,30 @@ def test_what_an_encoding_lacks_is_escaped(encoding, said):
     stream.write("é日 🙂")
     stream.flush()
     assert buffer.getvalue() == said
+
+
+def observe(stream, seen):
+    """As W&B does, to record what is printed."""
+    put = stream.write
+
+    def write(text):
+        written = put(text)
+        seen.append(text[:written])
+        return written
+
+    stream.write = write
+
+
+def test_who_observes_a_stream_sees_no_secret_and_all_else(monkeypatch, tmp_path):
+    monkeypatch.setattr(secrecy, "known", set())
+    secrecy.learn({"token": "correct-horse"})
+    printed, first, second, record = io.StringIO(), [], [], Record(tmp_path / "train.log")
+    stream = QuietStream(printed)
+    observe(stream, first)
+    recorded = RecordedStream(stream, record)
+    observe(recorded, second)
+    print("by correct-horse battery", file=recorded)
+    assert [printed.getvalue(), *map("".join, (first, second, record.kept))] == ["by *** battery\n"] * 4
 
 
 PRINTING = """

@@ -3,7 +3,8 @@
     python -m scripts.soak                                           # 50 kills of the default experiment, on digits
     python -m scripts.soak --kills 10 --seed 3 experiment=ssl_digits latent=rloo
     python -m scripts.soak --every-write trainer.max_epochs=2        # one kill at each write of a run
-    python -m scripts.soak --every-write hydra.mode=MULTIRUN seed=0,1 trainer.max_epochs=2     # … and of a sweep
+    python -m scripts.soak --every-write hydra.mode=MULTIRUN seed=0,1 trainer.max_epochs=2     # … of a sweep
+    python -m scripts.soak --every-write --evaluation trainer.max_epochs=2                     # … of an evaluation
 
 Signal (SIGKILL or SIGTERM) and moment of each kill are random: while the process starts or restores, during training,
 or while a checkpoint is written, as its .partial file shows. The first kill comes while the process starts. The run is
@@ -13,7 +14,8 @@ anything differs.
 
 With --every-write, a run of its own is stopped at each operation that writes into its folder: before, in the middle of
 the file, and by a full disk. It goes on with `resume=RUN` if there is a `.hydra`, else with the first command again. At
-the end it must also have the same files.
+the end it must also have the same files. After an evaluation that was stopped, the run must be as it was, and the next
+evaluation must measure the same.
 """
 
 import contextlib
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from discrete_latents.config.command_parser import CommandParser, whole_number
 from scripts.soak.comparison import differences
-from scripts.soak.every_write import EveryWrite, moments
+from scripts.soak.every_write import EveryWrite, EveryWriteOfAnEvaluation, moments
 from scripts.soak.random_kills import RandomKills
 
 
@@ -33,6 +35,7 @@ def main() -> None:
     parser = CommandParser(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of train.py, for both runs")
     parser.add_argument("--every-write", action="store_true", help="stop at each write, not at random moments")
+    parser.add_argument("--evaluation", action="store_true", help="with --every-write: of eval.py of the run")
     parser.add_argument("--kills", type=whole_number(), default=50, help="number of kills at random moments")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the signals and their moments")
     parser.add_argument(
@@ -45,7 +48,8 @@ def main() -> None:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         if arguments.every_write:
-            at_every_write(EveryWrite(folder.resolve(), arguments.overrides), arguments.step)
+            soak = EveryWriteOfAnEvaluation if arguments.evaluation else EveryWrite
+            at_every_write(soak(folder.resolve(), arguments.overrides), arguments.step)
         else:
             at_random_moments(RandomKills(folder.absolute(), arguments.overrides, arguments.seed), arguments.kills)
 

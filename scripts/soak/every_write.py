@@ -124,9 +124,7 @@ class EveryWrite:
         return list(self.compared())
 
     def compared(self) -> Iterator[str]:
-        one, other = (
-            {str(path.relative_to(folder)) for path in files(folder)} for folder in (self.undisturbed, self.stopped)
-        )
+        one, other = (names(folder) for folder in (self.undisturbed, self.stopped))
         yield from (f"{'more' if name in other else 'missing'}: {name}" for name in sorted(one ^ other))
         for run in SweepDirectory(self.undisturbed).jobs():
             job = run.folder.relative_to(self.undisturbed)
@@ -136,8 +134,40 @@ class EveryWrite:
             yield from (f"{job}: {text}" for text in differences(run, RunDirectory(self.stopped / job)))
 
 
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+class EveryWriteOfAnEvaluation(EveryWrite):
+    """Evaluations of the undisturbed run, each stopped once: the run stays as it is, the next one measures the same.
+
+    overrides: of the run.
+    """
+
+    def operations(self) -> list[str]:
+        self.lives.to_the_end(*self.first(self.undisturbed))
+        record, copy = self.folder / "operations.txt", shutil.copytree(self.undisturbed, self.folder / "evaluated")
+        self.evaluate(copy, prepare=self.watched(copy, record=record))
+        return record.read_text().splitlines()
+
+    def evaluate(self, run: Path, **how: Any) -> dict[str, float]:
+        """An evaluation that nothing stops. Returns its metrics."""
+        self.lives.to_the_end(f"run={run}", name="eval", **how)
+        return RunDirectory(max(RunDirectory(run).evaluations.iterdir())).read_results()["metrics"]
+
+    def found(self, number: int, moment: str) -> list[str]:
+        shutil.rmtree(self.stopped, ignore_errors=True)
+        shutil.copytree(self.undisturbed, self.stopped)
+        how = self.watched(self.stopped, at=number, moment=moment)
+        process = self.lives.start(f"run={self.stopped}", name="eval", log=os.devnull, prepare=how)
+        process.join()
+        if not process.exitcode and moment != "full":
+            return [f"not stopped: {moment} operation {number}"]
+        again = self.evaluate(self.stopped)
+        found = differences(RunDirectory(self.undisturbed), RunDirectory(self.stopped))
+        return found + ["evaluation: metrics"] * (again != RunDirectory(self.undisturbed).read_results()["metrics"])
+
+
+def names(folder: Path) -> set[str]:
+    """The names of a run's files, but those of other loggers, which have a time in them."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {str(path) for path in found if "tfevents" not in path.name and "wandb" not in path.parts}
 
 
 def moments(operation: str) -> Sequence[str]:

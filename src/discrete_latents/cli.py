@@ -99,8 +99,8 @@ def begin() -> None:
 
 def without_secrets(config: DictConfig) -> None:
     """Masks the secrets of a job's configuration in the files that Hydra has just saved, and in all text."""
+    restore_secrets(config)
     if "LOCAL_RANK" in os.environ:
-        restore_secrets(config)
         return
     hydra = HydraConfig.get()
     own = [*Path(hydra.runtime.output_dir, hydra.output_subdir).glob("*.yaml")] if hydra.output_subdir else []

@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -51,17 +51,29 @@ class QuietStream:
     def __init__(self, stream: Any, delivers: bool = True) -> None:
         self.stream = stream
         self.delivers = delivers
+        self.put: Callable[[str], int] = self.deliver
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["stream"], name)
 
-    def write(self, text: str) -> int:
+    @property
+    def write(self) -> Callable[[str], int]:
+        """Masks, then writes by `put`. Who sets it, as W&B does to see what is printed, sets `put`: it gets what is
+        masked, and may call what stood here before."""
+        put = self.put
+        return lambda text: put(masked_text(text))
+
+    @write.setter
+    def write(self, put: Callable[[str], int]) -> None:
+        self.put = put
+
+    def deliver(self, text: str) -> int:
         try:
             if self.delivers:
-                self.stream.write(masked_text(text))
+                self.stream.write(text)
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
-            QuietStream.write(self, text.encode(encoding, "backslashreplace").decode(encoding))
+            self.deliver(text.encode(encoding, "backslashreplace").decode(encoding))
         except (OSError, ValueError):  # ValueError: it was closed
             self.drop()
         return len(text)

@@ -11,8 +11,11 @@ from hydra.core.config_store import ConfigStore
 from joblib import cpu_count
 
 from tests.cli.conftest import ROOT, SMALL, Outcome, Run, beyond_progress, snapshot
+from tests.cli.test_leaks import SECRET
 from tests.helpers.witness import TESTS, WITNESS, starts
 
+KEY = f"callbacks.service.api_key={SECRET}"
+SERVICE = ["+callbacks.service._target_=tests.cli.test_leaks.Service", f"+{KEY}"]
 SHORT = [*SMALL, *WITNESS, "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
 
 
@@ -36,7 +39,7 @@ def joblib(tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def submitit(tmp_path_factory) -> Run:
-    return launched(tmp_path_factory.mktemp("submitit"), "launcher=submitit_local", "seed=5,-1")
+    return launched(tmp_path_factory.mktemp("submitit"), "launcher=submitit_local", "seed=5,-1", *SERVICE)
 
 
 def process_of(run: Run) -> dict:
@@ -77,10 +80,22 @@ def test_submitit_runs_jobs_in_processes_set_up_as_any_other_and_tells_of_failur
 
 
 @pytest.mark.slow
+def test_a_secret_reaches_the_jobs_of_a_launcher_and_none_of_its_files(submitit):
+    log = (submitit.folder / "0" / "train.log").read_text()
+    assert "as ***\n" in log
+    assert "trains as ***\n" in log
+    written = [path for path in submitit.cwd.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".pkl" for path in written)
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in submitit.outcome.out + submitit.outcome.err
+
+
+@pytest.mark.slow
 def test_a_sweep_is_resumed_on_another_launcher(command, submitit):
     before = snapshot(submitit.folder / "0")
     outcome = command(
-        "train", "sweep.resume=sweep", "trust=[tests]", "launcher=joblib", "hydra.launcher.n_jobs=1", cwd=submitit.cwd
+        *("train", "sweep.resume=sweep", "trust=[tests]", KEY, "launcher=joblib", "hydra.launcher.n_jobs=1"),
+        cwd=submitit.cwd,
     )
     assert outcome.code == 1
     assert outcome.err.startswith("error: job 1 (seed=-1) failed: seed must be")

@@ -24,6 +24,9 @@ class Service(pl.Callback):
         if wrong:
             raise ValueError(f"api_key must be another than {api_key}")
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        print(f"trains as {self.key}")
+
 
 @pytest.fixture(autouse=True)
 def _knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +63,16 @@ def test_a_secret_of_the_command_line_is_nowhere(command, tmp_path, monkeypatch,
     outcome = command("train", *resume, f"callbacks.service.api_key={SECRET}")
     assert outcome.code == 0, outcome.err
     assert SECRET not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", "joblib"])
+def test_a_secret_that_varies_is_not_for_a_launcher(command, tmp_path, launcher):
+    service = [f"+callbacks.service._target_={__name__}.Service", f"+callbacks.service.api_key={SECRET}1,{SECRET}2"]
+    outcome = command("train", "-m", *SMALL, f"launcher={launcher}", *service)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: callbacks.service.api_key is a secret that varies, which ")
+    assert SECRET not in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_names_no_secret_of_the_environment(command, monkeypatch):

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 
 from discrete_latents.data import ImageData
@@ -191,21 +193,39 @@ def running(pid: int) -> bool:
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
+class LongValidation(pl.Callback):
+    """Half a second for each batch of a validation. Leaves a file when the first one begins."""
+
+    def on_validation_batch_start(self, *_: object) -> None:
+        Path("validates").touch()
+        time.sleep(0.5)
+
+
+LAST = "run/checkpoints/last.ckpt"
+LONG_VALIDATION = [f"+callbacks.long._target_={__name__}.LongValidation", "data.eval_batch_size=5"]
+IN_TWO_PROCESSES = {
+    "a test": ([LONG], LAST, 3, "after step 7; to go on"),
+    "a validation": (LONG_VALIDATION, "validates", 1, "to go on"),
+}
+"""Settings, the file that says that it has begun, how long to wait then, and what is said."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_in_a_test_batch_of_two_processes(tmp_path, rank):
+@pytest.mark.parametrize("where", IN_TWO_PROCESSES)
+def test_in_a_batch_of_two_processes(tmp_path, where, rank):
     """Whichever process gets it, the first says so, and none is left."""
-    words = [*SMALL, LONG, "trainer=ddp_sim", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    settings, begun, seconds, said = IN_TWO_PROCESSES[where]
+    words = [*SMALL, *settings, "trainer=ddp_sim", "trainer.max_epochs=1", "hydra.run.dir=run"]
     command = [sys.executable, str(ROOT / "train.py"), *words]
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen(command, cwd=tmp_path, env=os.environ | TESTS, stdout=log, stderr=log)
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    while not last.is_file():
+    while not (tmp_path / begun).is_file():
         assert first.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.1)
-    time.sleep(3)
+    time.sleep(seconds)
     (other,) = children(first.pid)
     os.kill(other if rank else first.pid, signal.SIGTERM)
     assert first.wait(timeout=20) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
-    assert "after step 7; to go on" in (tmp_path / "log").read_text()
+    assert said in (tmp_path / "log").read_text()
     assert not running(other)

@@ -18,6 +18,7 @@ from discrete_latents.loggers.wandb_run import WandbRun
 from discrete_latents.training.build import make_model
 from tests.cli.conftest import ROOT, SMALL, shell
 from tests.cli.test_loggers import METRICS, PICTURES
+from tests.helpers.witness import TESTS
 
 OFFLINE = ["logger=[csv,wandb]", "logger.wandb.offline=true"]
 SECRET = "0123456789abcdef" * 3
@@ -51,8 +52,12 @@ def jobs(tmp_path_factory) -> list[Path]:
         "logger.wandb.lowest=[val/nelbo,epoch]",
         "logger.wandb.highest=[val/reconstruction]",
         "callbacks.pictures.every_n_epochs=1",
+        "+callbacks.service._target_=tests.cli.test_leaks.Service",
+        "+callbacks.service.api_key='${oc.env:WANDB_API_KEY}'",
     ]
-    outcome = shell("train.py", "-m", *SMALL, *OFFLINE, *words, cwd=cwd, WANDB_API_KEY=SECRET, **own_folders(cwd))
+    outcome = shell(
+        "train.py", "-m", *SMALL, *OFFLINE, *words, cwd=cwd, WANDB_API_KEY=SECRET, **TESTS, **own_folders(cwd)
+    )
     assert outcome.code == 0, outcome.out + outcome.err
     return [cwd / "a sweep" / "0", cwd / "a sweep" / "1"]
 
@@ -182,6 +187,7 @@ def test_a_run_alone_has_a_name_a_group_and_tags(command, monkeypatch, tmp_path)
 def test_no_secret_is_written(jobs):
     written = [path for path in jobs[0].parent.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in written)
+    assert "trains as ***" in "".join(path.read_text() for path in written if path.name == "output.log")
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.soak import every_write
-from scripts.soak.every_write import EveryWrite, moments, watch
+from scripts.soak.every_write import EveryWrite, EveryWriteOfAnEvaluation, moments, watch
 from tests.cli.conftest import SMALL
 from tests.cli.test_interruptions import MODELS
 
@@ -74,6 +74,8 @@ SHORT = ["lr_schedule.hold=1.0", "trainer.max_epochs=2", "eval_samples=5", "call
 CASES = {
     "sbn_digits": (["experiment=sbn_digits", *MODELS["sbn_digits"], *SHORT], 16),
     "checkpoints by their names": ([*SMALL, *SHORT, "callbacks.checkpoint.filename='at-{step}'"], 28),
+    "tensorboard": ([*SMALL, *SHORT, "logger=[csv,tensorboard]"], 40),
+    "wandb": ([*SMALL, *SHORT, "logger=[csv,wandb]", "logger.wandb.offline=true"], 60),
     "a sweep": (["hydra.mode=MULTIRUN", "seed=0,1", *SMALL, *SHORT], 50),
 }
 
@@ -81,15 +83,24 @@ CASES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_stopped_at_a_write_ends_as_one_that_was_not(tmp_path, monkeypatch, case):
-    """At every so many of the stops."""
     overrides, step = CASES[case]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    soak = EveryWrite(tmp_path, overrides)
+    assert differing(EveryWrite(tmp_path, overrides), step) == {}
+
+
+@pytest.mark.slow
+def test_an_evaluation_stopped_at_a_write_changes_no_run_and_the_next_measures_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert differing(EveryWriteOfAnEvaluation(tmp_path, [*SMALL, *SHORT]), 8) == {}
+
+
+def differing(soak: EveryWrite, step: int) -> dict[tuple[int, str], list[str]]:
+    """What differs after every so many of the stops, by stop."""
     operations = soak.operations()
     stops = [(number, moment) for number, name in enumerate(operations, 1) for moment in moments(name)]
     assert len(stops) > 2 * step
     found = {stop: soak.found(*stop) for stop in stops[step // 2 :: step]}
-    assert {stop: said for stop, said in found.items() if said} == {}
+    return {stop: said for stop, said in found.items() if said}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The files that Hydra saves of a command hold no secrets: they are masked before anything else is done.
 
-The other processes that Lightning starts read those files. They get the secrets through their environment.
+The other processes that Lightning starts read those files, and those that a launcher starts a pickle. They get the
+secrets through their environment.
 """
 
 import json
@@ -10,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.allowed_targets import values_by_place
 from discrete_latents.config.overrides import hydra_value, key
-from discrete_latents.secrecy import MASK, learn, masked
+from discrete_latents.errors import UserError
+from discrete_latents.secrecy import MASK, learn, masked, masked_override
 
 VARIABLE = "DISCRETE_LATENTS_MASKED_SECRETS"
 """The masked settings of the process that started this one, by name, as JSON."""
@@ -34,8 +37,7 @@ def hide_secrets(config: DictConfig, files: Iterable[Path]) -> None:
     """Masks the secrets of a configuration in saved files, and in all text from now on."""
     settings: Any = OmegaConf.to_container(config)
     learn(settings)
-    places = [place for place, value in values_by_place((), masked(settings)) if value == MASK]
-    given = {".".join(place): value for place, value in values_by_place((), settings) if place in places}
+    given = secret_values(settings)
     with suppress(OmegaConfBaseException):  # said where the setting is used
         learn(OmegaConf.to_container(config, resolve=True))
     os.environ.pop(VARIABLE, None)
@@ -46,6 +48,38 @@ def hide_secrets(config: DictConfig, files: Iterable[Path]) -> None:
             content = OmegaConf.to_container(OmegaConf.load(path))
             if (hidden := masked(content)) != content:
                 atomic_write(path, OmegaConf.to_yaml(OmegaConf.create(hidden)))
+
+
+def secret_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are masked in settings, by the settings' names."""
+    places = [place for place, value in values_by_place((), masked(settings)) if value == MASK]
+    return {".".join(place): value for place, value in values_by_place((), settings) if place in places}
+
+
+def hand_over_secrets(config: DictConfig) -> None:
+    """Masks the secrets of a sweep in what its launcher pickles, for jobs that have this process's environment.
+
+    Raises UserError for a secret that varies over the jobs.
+    """
+    task = list(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    secret = [override for override in task if masked_override(override) != override]
+    for override in OverridesParser.create().parse_overrides(secret):
+        if override.is_sweep_override():
+            raise UserError(
+                f"{key(str(override.input_line))} is a secret that varies, which {config.hydra.launcher._target_} would "
+                "write into its files; give it as ${oc.env:VARIABLE}, or leave the launcher out"
+            )
+    settings: Any = OmegaConf.to_container(config)
+    given = secret_values({name: value for name, value in settings.items() if name != "hydra"})
+    learn(settings)
+    hydra = {place: value for place, value in values_by_place(("hydra",), settings["hydra"]) if isinstance(value, str)}
+    with open_dict(config), read_write(config.hydra), read_write(config):
+        for name in given:
+            OmegaConf.update(config, name, MASK)
+        for place, value in hydra.items():
+            if (hidden := masked_override(value)) != value:
+                OmegaConf.update(config, ".".join(place), hidden)
+    os.environ[VARIABLE] = json.dumps(given, default=str)
 
 
 def restore_secrets(config: DictConfig) -> None:

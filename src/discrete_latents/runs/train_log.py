@@ -50,13 +50,13 @@ class RecordedStream(QuietStream):
     """A stream of which a `Record` has a copy."""
 
     def __init__(self, unrecorded: Any, record: Record) -> None:
-        super().__init__(getattr(unrecorded, "stream", unrecorded), getattr(unrecorded, "delivers", True))
+        super().__init__(unrecorded)
         self.unrecorded = unrecorded
         self.record = record
 
-    def write(self, text: str) -> int:
+    def deliver(self, text: str) -> int:
         self.record.write(text)
-        return super().write(text)
+        return super().deliver(text)
 
 
 records: list[Record] = []

@@ -24,6 +24,7 @@ from discrete_latents.config.overrides import key
 from discrete_latents.config.paths import path_override
 from discrete_latents.config.printed_command import command, program, setting, shell_word, trust_words
 from discrete_latents.config.saved import trusted
+from discrete_latents.config.saved_secrets import hand_over_secrets
 from discrete_latents.errors import UserError, fail, first_line, one_line
 from discrete_latents.runs.directory import RunDirectory, SweepDirectory
 from discrete_latents.runs.lock import claim
@@ -84,6 +85,8 @@ class Sweep(Callback):
         try:
             check_launcher(config.trainer, hydra.launcher)
             check_subdirs(config, jobs)
+            if not hydra.launcher._target_.endswith("BasicLauncher"):
+                hand_over_secrets(config)
             claim(absolute, lambda: taken(directory) if absolute.exists and not Sweep.resumed else None)
         except UserError as error:
             fail(str(error))
@@ -222,11 +225,12 @@ def resume_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     except (OmegaConfBaseException, TypeError, AttributeError):
         fail(f"sweep.resume = {sweep.not_a_sweep('is damaged: config_sources must be a list of sources')}")
     words = [*unresolved(own), *unresolved(task)]
-    secret = {key(item) for item in words if item.endswith(f"={MASK}")}
+    secret = {key(item): item.partition(key(item))[0] for item in words if item.endswith(f"={MASK}")}
     given = [item for item in arguments if item not in ("-m", "--multirun")]
     given = [item for item in given if key(item) not in ("sweep.resume", "trust")]
     if refused := [item for item in without_launcher(given) if key(item) not in secret]:
         fail(f"{refused[0]}: a sweep keeps its own settings; only how it is launched can change, as launcher=joblib")
+    given = [secret[key(item)] + item.lstrip("+") if key(item) in secret else item for item in given]  # + as before
     fixed = {
         "hydra.mode": "hydra.mode=MULTIRUN",
         "hydra.sweep.dir": path_override("hydra.sweep.dir", folder),
