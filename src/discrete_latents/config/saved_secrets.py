@@ -61,15 +61,15 @@ def hand_over_secrets(config: DictConfig) -> None:
 
     Raises UserError for a secret that varies over the jobs.
     """
-    task = list(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    settings: Any = OmegaConf.to_container(config)
+    task: list[str] = settings["hydra"]["overrides"]["task"]
     secret = [override for override in task if masked_override(override) != override]
     for override in OverridesParser.create().parse_overrides(secret):
         if override.is_sweep_override():
             raise UserError(
-                f"{key(str(override.input_line))} is a secret that varies, which {config.hydra.launcher._target_} would "
-                "write into its files; give it as ${oc.env:VARIABLE}, or leave the launcher out"
+                f"{key(str(override.input_line))} is a secret that varies, which {config.hydra.launcher._target_} "
+                "would write into its files; give it as ${oc.env:VARIABLE}, or leave the launcher out"
             )
-    settings: Any = OmegaConf.to_container(config)
     given = secret_values({name: value for name, value in settings.items() if name != "hydra"})
     learn(settings)
     hydra = {place: value for place, value in values_by_place(("hydra",), settings["hydra"]) if isinstance(value, str)}
