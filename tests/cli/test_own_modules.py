@@ -98,6 +98,7 @@ def test_a_module_and_data_of_others_train_and_are_tested(train, tmp_path, words
     assert found["status"] == "completed"
     assert found["metrics"].keys() == metrics
     assert found["latent"] == "none"
+    assert found["experiment"] == "+".join(word.partition("=")[2] for word in words.split())
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     assert not (tmp_path / "run" / "images").exists()
 
@@ -141,6 +142,26 @@ def test_killed_within_an_epoch_it_ends_as_one_that_was_not(tmp_path):
     assert resumed.code == 0, resumed.err
     assert same_bits(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "killed")))
     assert results(tmp_path / "whole")["metrics"] == results(tmp_path / "killed")["metrics"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_test_and_resume_it(tmp_path):
+    """Each on its half of the data, by Lightning's own samplers."""
+    for name in ("model/mine", "data/theirs"):
+        file = tmp_path / "options" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(FILES[name])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    words = ["--config-dir", str(tmp_path / "options"), *QUICK, "model=mine", "data=theirs", "trainer=ddp_sim"]
+    for run, further in {"whole": ["trainer.max_epochs=4"], "parts": []}.items():
+        outcome = shell("train.py", *words, *further, f"hydra.run.dir={tmp_path}/{run}", cwd=tmp_path, PYTHONPATH=path)
+        assert outcome.code == 0, outcome.err
+    resume = [f"resume={tmp_path}/parts", "trainer.max_epochs=4", TRUST]
+    outcome = shell("train.py", *resume, cwd=tmp_path, PYTHONPATH=path)
+    assert outcome.code == 0, outcome.err
+    assert same_bits(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "parts")))
+    assert results(tmp_path / "whole")["metrics"] == results(tmp_path / "parts")["metrics"]
+    assert results(tmp_path / "whole")["steps"] == 4 * 64 // (2 * 16)
 
 
 @pytest.mark.slow

@@ -23,19 +23,31 @@ CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent.parent / "c
 def chosen_names(choices: Mapping[str, Any]) -> dict[str, str]:
     """The names that results give to a run's experiment, estimator, model and network, of the options that Hydra chose.
 
-    Without an experiment, it is "default"; several are joined. A model may have no network.
+    Without an experiment, it is "default"; several are joined. A model or data of the user's own are no experiment of
+    this package: their names stand for it. A model may have no network.
 
     >>> chosen_names({"experiment": None, "latent": "rloo", "model": "categorical_vae", "model/network": "mlp"})
     {'experiment': 'default', 'latent': 'rloo', 'model': 'categorical_vae', 'network': 'mlp'}
+    >>> chosen_names({"experiment": "vae_digits", "latent": "rloo", "model": "mine", "data": "digits"})
+    {'experiment': 'mine', 'latent': 'rloo', 'model': 'mine'}
     """
     parts = {name: choices.get(group) for name, group in {"model": "model", "network": "model/network"}.items()}
     experiment = choices.get("experiment")
-    several = isinstance(experiment, list | tuple | ListConfig)
+    experiments = list(experiment) if isinstance(experiment, list | tuple | ListConfig) else [experiment or "default"]
+    if all(is_own("experiment", name) for name in experiments):
+        experiments = [
+            choices[group] for group in ("model", "data") if not is_own(group, choices.get(group))
+        ] or experiments
     return {
-        "experiment": "+".join(map(str, experiment)) if several else str(experiment or "default"),
+        "experiment": "+".join(map(str, experiments)),
         "latent": str(choices.get("latent")),
         **{name: str(option) for name, option in parts.items() if option is not None},
     }
+
+
+def is_own(group: str, option: Any) -> bool:
+    """Whether an option of a group is this package's."""
+    return option in (None, "default") or (CONFIGS / group / f"{option}.yaml").is_file()
 
 
 def experiment_name(*, _root_: DictConfig) -> str:
