@@ -166,9 +166,11 @@ def test_a_trainer_gives_every_epoch_its_own_order():
 
 def test_the_digits_fit_in():
     data = ImageData("digits", digits)
+    assert str(data) == repr(data) == "digits: not read"
     data.setup()
     assert data.image_shape == (1, 8, 8)
     assert [len(data.pixels[split]) for split in SIZES] == [1297, 250, 250]
+    assert str(data) == "digits: 1297 train, 250 val, 250 test, x (1, 8, 8) binary"
 
 
 @pytest.mark.mnist

@@ -100,6 +100,13 @@ class ImageData(pl.LightningDataModule):
         self.labels: dict[str, Tensor] = {}
         self.classes: dict[str, int] = {}
 
+    def __str__(self) -> str:
+        """Lightning's would count the batches of its own loaders."""
+        counts = ", ".join(f"{len(x)} {split}" for split, x in self.pixels.items())
+        return f"{self.name}: {counts}, x {self.image_shape} {self.values.kind}" if counts else f"{self.name}: not read"
+
+    __repr__ = __str__
+
     def setup(self, stage: str | None = None) -> None:
         if self.pixels:
             return
