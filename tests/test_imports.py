@@ -37,10 +37,10 @@ ORDERS = {
         < pathwise score_function
     """,
     "latent.pathwise": """
-        base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel < concrete
+        base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr < concrete
     """,
     "latent.score_function": """
-        trace baselines < reinforce rloo vimco disarm rebar < muprop relax
+        trace baselines < reinforce rloo vimco disarm arsm rebar < muprop relax
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",

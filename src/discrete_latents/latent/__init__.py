@@ -19,9 +19,11 @@ from discrete_latents.latent.pathwise.gumbel_softmax import GumbelSoftmax
 from discrete_latents.latent.pathwise.reinmax import ReinMax
 from discrete_latents.latent.pathwise.st_gumbel import DecoupledSTGumbel, STGumbel
 from discrete_latents.latent.pathwise.straight_through import StraightThrough
+from discrete_latents.latent.pathwise.zgr import ZGR
 from discrete_latents.latent.sampler import Sampler
+from discrete_latents.latent.score_function.arsm import ARSM
 from discrete_latents.latent.score_function.baselines import InputNetwork, MovingAverage
-from discrete_latents.latent.score_function.disarm import DisARM
+from discrete_latents.latent.score_function.disarm import ARM, DisARM
 from discrete_latents.latent.score_function.muprop import MuProp
 from discrete_latents.latent.score_function.rebar import Rebar
 from discrete_latents.latent.score_function.reinforce import Reinforce
@@ -31,8 +33,11 @@ from discrete_latents.latent.score_function.vimco import VIMCO
 from discrete_latents.latent.temperature import Constant, Cosine, Exponential, Learned, Linear, Temperature
 
 __all__ = [
+    "ARM",
+    "ARSM",
     "RLOO",
     "VIMCO",
+    "ZGR",
     "Concrete",
     "Constant",
     "Cosine",

@@ -71,6 +71,12 @@ def one_hot(codes: Int[Tensor, "..."], num_classes: int, dtype: torch.dtype) -> 
     return classes_first(hot.scatter(dim, codes.unsqueeze(dim), 1.0))
 
 
+def argmax_one_hot(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """One-hot of the largest class."""
+    codes = classes_first(x).argmax(class_dim(x))
+    return one_hot(codes, x.shape[-1], x.dtype)
+
+
 def log_mean_exp(log_weights: Float[Tensor, "*S B"]) -> Float[Tensor, " B"]:
     """log (1/m) Σ exp(log w) over the m = ΠS samples: the log of the mean, not the mean of the logs."""
     if log_weights.dim() == 1:

@@ -69,13 +69,13 @@ class Pathwise(Estimator):
 
 def straight_through_argmax(soft: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
     """Exact one-hot of the largest class, with the gradient of `soft`."""
-    return with_gradient_of(soft, argmax_one_hot(soft.detach()))
+    return with_gradient_of(soft, layout.argmax_one_hot(soft.detach()))
 
 
-def argmax_one_hot(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-    """One-hot of the largest class."""
-    codes = layout.classes_first(x).argmax(layout.class_dim(x))
-    return layout.one_hot(codes, x.shape[-1], x.dtype)
+def score(logits: Float[Tensor, "... K"], z: Float[Tensor, "... K"]) -> Float[Tensor, "... 1"]:
+    """Zeros whose gradient for the logits is that of log q(z), z − π."""
+    log_q = (logits * (z - layout.softmax(logits.detach()))).sum(-1, keepdim=True)
+    return log_q - log_q.detach()
 
 
 def with_gradient_of(soft: Float[Tensor, "... K"], hard: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:

@@ -3,9 +3,9 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from discrete_latents.latent import layout, masks
+from discrete_latents.latent import masks
 from discrete_latents.latent.distributions import sample
-from discrete_latents.latent.pathwise.base import Pathwise
+from discrete_latents.latent.pathwise.base import Pathwise, score
 
 
 class Darn(Pathwise):
@@ -27,9 +27,8 @@ class Darn(Pathwise):
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         z = sample(logits)
-        log_q = (logits * (z - layout.softmax(logits.detach()))).sum(-1, keepdim=True)  # its gradient is the score
         uniform = 1 / logits.shape[-1] if masks.none(logits) else uniform_over(masks.allowed(logits))
-        return z + (z - uniform) * (log_q - log_q.detach())
+        return z + (z - uniform) * score(logits, z)
 
 
 def uniform_over(there: Bool[Tensor, "... K"]) -> Float[Tensor, "... K"]:

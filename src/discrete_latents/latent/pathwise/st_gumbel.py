@@ -6,7 +6,7 @@ from torch import Tensor
 from discrete_latents.checks import positive
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import gumbel_like
-from discrete_latents.latent.pathwise.base import Pathwise, argmax_one_hot, with_gradient_of
+from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
 from discrete_latents.latent.temperature import Temperature
 
 
@@ -19,7 +19,9 @@ class STGumbel(Pathwise):
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         perturbed = logits + gumbel_like(logits)
         # Not the argmax of the soft values: at high temperatures these tie in float32.
-        return with_gradient_of(layout.softmax(perturbed / self.temperature()), argmax_one_hot(perturbed.detach()))
+        return with_gradient_of(
+            layout.softmax(perturbed / self.temperature()), layout.argmax_one_hot(perturbed.detach())
+        )
 
 
 class DecoupledSTGumbel(Pathwise):
@@ -45,4 +47,4 @@ class DecoupledSTGumbel(Pathwise):
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         noise = gumbel_like(logits)
         soft = layout.softmax((logits + noise) / self.temperature())
-        return with_gradient_of(soft, argmax_one_hot(logits.detach() / self.forward_temperature + noise))
+        return with_gradient_of(soft, layout.argmax_one_hot(logits.detach() / self.forward_temperature + noise))
