@@ -166,6 +166,25 @@ def test_gains_multiply_the_initial_weights_alone(network, part):
     assert all(torch.allclose(value, expected[name]) for name, value in after.items())
 
 
+@pytest.mark.parametrize("initial", ["torch", "glorot", "he"])
+def test_initial_weights_are_uniform_with_the_deviation_of_their_name(initial):
+    """Of each layer, here of 300 inputs and 200 outputs and back; biases of glorot and he are 0."""
+    torch.manual_seed(0)
+    layers = MLP([200], initial=initial, gain=2.0).encoder((1, 15, 20), 300)
+    for weight, bias in [(layer.weight, layer.bias) for layer in layers if isinstance(layer, torch.nn.Linear)]:
+        outputs, inputs = weight.shape
+        variances = {"torch": 1 / (3 * inputs), "glorot": 2 / (inputs + outputs), "he": 2 / inputs}
+        variance = variances[initial]
+        assert weight.std().item() == pytest.approx(2 * variance**0.5, rel=0.02)
+        assert weight.abs().max().item() == pytest.approx(2 * (3 * variance) ** 0.5, rel=0.01)
+        assert (bias.abs().max() == 0) == (initial != "torch")
+
+
+def test_other_initial_weights_are_refused():
+    with pytest.raises(ValueError, match="initial must be one of torch, glorot, he, got 'xavier'"):
+        LinearNetwork(initial="xavier")
+
+
 @pytest.mark.parametrize("name", ["gain", "encoder_gain"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), True])
 def test_gains_that_are_not_positive_are_named(name, value):
