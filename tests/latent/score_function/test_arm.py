@@ -35,17 +35,17 @@ def test_arsm_of_two_classes_is_arm():
 class WrongWeight(ARM):
     """u − ½ with the sign of DisARM's 1 − u."""
 
-    def antithetic(self, site: Site) -> tuple[Tensor, Tensor]:
-        z, weight = super().antithetic(site)
+    def pair(self, site: Site) -> tuple[Tensor, Tensor]:
+        z, weight = super().pair(site)
         return z, -weight
 
 
 class Independent(ARM):
     """b̃ is drawn by a u of its own, and not by the one that gave b."""
 
-    def antithetic(self, site: Site) -> tuple[Tensor, Tensor]:
-        _, weight = super().antithetic(site)
-        z, _ = super().antithetic(site)
+    def pair(self, site: Site) -> tuple[Tensor, Tensor]:
+        _, weight = super().pair(site)
+        z, _ = super().pair(site)
         return z, weight
 
 

@@ -35,13 +35,13 @@ class ARM(Estimator):
             if site.logits.shape[-1] != 2:
                 name, classes = type(self).__name__.lower(), site.logits.shape[-1]
                 raise NotDefined(f"{name} is defined for Bernoulli latents, num_classes = 2, got {classes}")
-            antithetic, weight = self.antithetic(site)
+            antithetic, weight = self.pair(site)
             bounds.append(log_weights(objective, recorder.replay(index, antithetic, below=sample)))
             difference = (bounds[0] - bounds[-1]).detach()[..., None, None]
             surrogate = surrogate + site.with_gradient(difference * weight)
         return torch.stack(bounds).mean(0) + surrogate
 
-    def antithetic(self, site: Site) -> tuple[Tensor, Tensor]:
+    def pair(self, site: Site) -> tuple[Tensor, Tensor]:
         """b̃ given b, one-hot, and the weight of f(b) − f(b̃) in the gradient of the logits."""
         on, given = log_odds(site).sigmoid(), site.z[..., 1] > 0.5
         v = uniform(on.shape, on.device).to(on.dtype)
@@ -56,13 +56,17 @@ class DisARM(ARM):
     Yan, Qian, Zhou 2020).
     """
 
-    def antithetic(self, site: Site) -> tuple[Tensor, Tensor]:
+    def pair(self, site: Site) -> tuple[Tensor, Tensor]:
+        again = self.antithetic(site)
+        # b − b̃ is ±1 in both classes if the two differ, with the sign of the logits' gradient, else 0.
+        return again, (site.z - again) * layout.softmax(site.logits.detach()).amax(-1, keepdim=True) / 2
+
+    def antithetic(self, site: Site) -> Tensor:
+        """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u determines b̃."""
         on, given = log_odds(site).sigmoid(), site.z[..., 1] > 0.5
         # b = 1: u is above σ(−a), where b̃ = 1 has probability (2 σ(a) − 1)₊ / σ(a). b = 0: u is below.
         chance = torch.where(given, (2 * on - 1).clamp(min=0) / on, (on / (1 - on)).clamp(max=1))
-        again = bits((uniform(chance.shape, chance.device) < chance).to(site.z.dtype))
-        # b − b̃ is ±1 in both classes if the two differ, with the sign of the logits' gradient, else 0.
-        return again, (site.z - again) * layout.softmax(site.logits.detach()).amax(-1, keepdim=True) / 2
+        return bits((uniform(chance.shape, chance.device) < chance).to(site.z.dtype))
 
 
 def log_odds(site: Site) -> Float[Tensor, "*S B N"]:
