@@ -17,7 +17,7 @@ ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers < data models report < callbacks < training < sweep < cli
-        < embedded search summary < api start
+        < embedded search summary < api < export < start
     """,
     "callbacks": """
         code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
@@ -32,6 +32,7 @@ ORDERS = {
         augmentation batches binarization splits < image_checks mnist_files < kinds sources
         < image_warnings loaders model_inputs < datamodule
     """,
+    "export": "onnx_graph < run_export < command",
     "latent": """
         layout masks noise temperature < distributions sampler < estimator < evaluation exact kl_weight < gradients
         < pathwise score_function
@@ -49,8 +50,8 @@ ORDERS = {
     "optimization": "rate_schedule < optimization",
     "report": "charts look pictures < run_report",
     "runs": """
-        metrics files images saved_hydra source_commit < archive history saved_yaml < checkpoints < directory
-        < lock results results_table tracebacks train_log
+        metrics files images saved_hydra source_commit < archive exported_weights history saved_yaml < checkpoints
+        < directory < lock results results_table shared tracebacks train_log
     """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command

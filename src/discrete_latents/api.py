@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.history import History, read_history
 from discrete_latents.runs.metrics import position
 from discrete_latents.runs.results_table import number, title
+from discrete_latents.runs.shared import find_run
 from discrete_latents.training.build import build_data, make_model
 from discrete_latents.training.foreign import has_fixed_weights
 
@@ -47,7 +49,7 @@ class Run:
         model: LatentModel | Any,
         config: DictConfig,
         batch_size: int = 500,
-        directory: str | Path = ".",
+        directory: str | Path | RunDirectory = ".",
         trust: Sequence[str] = (),
     ) -> None:
         """model: or the UserError that says why it cannot be loaded, which `model` then raises. trust: as of
@@ -55,7 +57,8 @@ class Run:
         self.loaded = model
         self.config = config
         self.batch_size = whole("batch_size", batch_size)
-        self.files = RunDirectory(Path(directory).absolute())
+        files = directory if isinstance(directory, RunDirectory) else RunDirectory(directory)
+        self.files = files if files.borrowed else RunDirectory(files.folder.absolute())
         self.trust = tuple(trust)
 
     @property
@@ -110,14 +113,18 @@ class Run:
     prepared: Any = None
 
     def evaluate(self, m: int | None = None, split: str = "test", ckpt: str = "best") -> dict[str, float]:
-        """The metrics of hard samples, as `python eval.py` has them, which writes them into the run's `evaluations`.
+        """The metrics of hard samples, as `python eval.py` has them, which writes them into the run's `evaluations`;
+        nowhere where the run ships with the package or is a download.
 
         m: samples of the nll; None for the run's own `eval_samples`. split: "test" or "val". ckpt: "best" or "last".
         """
         words = [path_override("run", self.directory), f"split={split}", f"ckpt={ckpt}"]
         words += [] if m is None else [f"eval_samples={whole('m', m)}"]
         words += trust_words(self.trust)
-        return RunDirectory(run_command("eval", eval_main, words)).read_results()["metrics"]
+        with TemporaryDirectory() as folder:
+            if self.files.borrowed:
+                words.append(path_override("hydra.run.dir", Path(folder, "evaluation")))
+            return RunDirectory(run_command("eval", eval_main, words)).read_results()["metrics"]
 
     def __repr__(self) -> str:
         try:
@@ -231,8 +238,10 @@ def train_run(overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Run:
 def load_run(
     path: str | Path, ckpt: str = "best", device: str | torch.device = "cpu", trust: Sequence[str] = ()
 ) -> Run:
-    """The model of a run directory, in evaluation mode. Needs no data set.
+    """The model of a run, in evaluation mode. Needs no data set.
 
+    path: a run's directory or export; hf://OWNER/NAME, an export on the Hugging Face Hub, where huggingface_hub is
+    installed; or "vae_digits", a small run that ships with this package.
     ckpt: "best" by validation, or "last". trust: packages of your own that the run's configuration may name.
     The run may be somebody else's: nothing in a checkpoint is executed, and the configuration may name the classes of
     this package, and the public ones of torch and Lightning where they belong; `config/allowed_targets.py` lists them.
@@ -243,7 +252,7 @@ def load_run(
     >>> run.model.num_latents, run.model.num_classes
     (20, 10)
     """
-    return loaded(RunDirectory(path), ckpt, device, check_trust(tuple(trust) if not isinstance(trust, str) else trust))
+    return loaded(find_run(path), ckpt, device, check_trust(tuple(trust) if not isinstance(trust, str) else trust))
 
 
 def loaded(run: RunDirectory, ckpt: str, device: str | torch.device, trust: tuple[str, ...], own: Own = nothing) -> Run:
@@ -257,7 +266,7 @@ def loaded(run: RunDirectory, ckpt: str, device: str | torch.device, trust: tupl
         if has_fixed_weights(model):
             check_weights(checkpoint, weights, model, OmegaConf.select(config, "trainer.precision"))
         model.load_state_dict(weights)
-        return Run(model.to(device).eval(), config, directory=run.folder, trust=trust)
+        return Run(model.to(device).eval(), config, directory=run, trust=trust)
     saved_shape(run, weights)
     model.kind = str(content.get("kind", model.kind))
     if model.kind not in KINDS:
@@ -268,4 +277,4 @@ def loaded(run: RunDirectory, ckpt: str, device: str | torch.device, trust: tupl
     if weights["mean_image"].dtype == torch.float64:  # trained with 64-true; float32 holds those of lower precision
         model.double()
     model.load_state_dict(weights)
-    return Run(model.to(device).eval(), config, directory=run.folder, trust=trust)
+    return Run(model.to(device).eval(), config, directory=run, trust=trust)

@@ -36,9 +36,9 @@ def atomic_write(
         synchronise_to_disk(path.parent)
 
 
-def atomic_folder(folder: Path, contents: Mapping[str, str]) -> None:
-    """Writes text files into a folder, which appears with all of them or not at all. Where the folder is there already,
-    each file is written atomically, in the given order."""
+def atomic_folder(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Writes files into a folder, which appears with all of them or not at all. Where the folder is there already, each
+    file is written atomically, in the given order."""
     partial = folder if folder.is_dir() else folder.with_name(folder.name + SUFFIX)
     for name, text in contents.items():
         atomic_write(partial / name, text)

@@ -38,16 +38,23 @@ def start_summarize() -> None:
     summarize_main()
 
 
+def start_export() -> None:
+    from discrete_latents.export.command import export_main
+
+    export_main()
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": start_train,
     "eval": start_eval,
     "search": start_search,
     "summarize": start_summarize,
+    "export": start_export,
 }
 
 
 def start_named() -> None:
-    """`python -m discrete_latents [train | eval | search | summarize] …`; train where none is named."""
+    """`python -m discrete_latents [train | eval | search | summarize | export] …`; train where none is named."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         os.environ[HIDDEN] = sys.argv.pop(1)
     elif "LOCAL_RANK" not in os.environ:

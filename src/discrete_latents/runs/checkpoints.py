@@ -9,6 +9,7 @@ from torch import nn
 
 from discrete_latents.errors import UserError
 from discrete_latents.runs.archive import read_archive
+from discrete_latents.runs.exported_weights import SUFFIX, read_exported
 
 RESUMED = ("state_dict", "optimizer_states", "epoch", "global_step", "loops", "callbacks", "noise")
 """What a checkpoint must hold to resume from it."""
@@ -20,7 +21,7 @@ def read_checkpoint(path: Path, needed: Sequence[str] = ("state_dict",)) -> dict
     Raises UserError if the file is damaged, holds anything but tensors and plain values, or lacks a `needed` key.
     """
     try:
-        content = read_archive(path)
+        content = read_exported(path) if path.suffix == SUFFIX else read_archive(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} is not a checkpoint that can be read: it is missing") from error
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]

@@ -65,6 +65,13 @@ class RunDirectory(Directory):
         """Of the default `callbacks.checkpoint.filename`; `checkpoint` finds the best under any name."""
         self.last = self.checkpoints / "last.ckpt"
 
+        self.exported = self.folder / "model.safetensors"
+        """The weights of an export, which is a run of a few files: it has no `checkpoints`."""
+        self.card = self.folder / "README.md"
+        """Says what an export is, to whoever finds it."""
+        self.borrowed = False
+        """Whether nothing may be written here: a run that ships with the package, or a download."""
+
         self.hydra = self.folder / ".hydra"
         """The saved configuration: `save_config` writes all its files at once. In runs of earlier versions, Hydra wrote
         config.yaml first."""
@@ -77,7 +84,8 @@ class RunDirectory(Directory):
     @property
     def written(self) -> list[Path]:
         """The files and folders that training writes, except the saved configuration and logs."""
-        return [self.results, self.metrics, self.checkpoints, self.images, self.report, self.tensorboard, self.wandb]
+        folders = [self.checkpoints, self.images, self.tensorboard, self.wandb]
+        return [self.results, self.metrics, self.report, self.exported, *folders]
 
     def trace(self) -> Path | None:
         """A file or folder of a run that is here, which a new one would overwrite; None in a folder that is free.
@@ -105,10 +113,16 @@ class RunDirectory(Directory):
         for a file that is missing."""
         if which not in ("best", "last"):
             raise UserError(f"ckpt must be best or last, got {which!r}")
+        if self.is_export and which == "last":
+            raise UserError(f"{self} is an export, which has its best weights alone: ckpt=best")
         path = self.tested() if which == "best" else self.last
         if not is_file(path):
             raise UserError(f"{self} has no checkpoint {path.name} in {path.parent}")
         return path
+
+    @property
+    def is_export(self) -> bool:
+        return is_file(self.exported) and not os.path.lexists(self.checkpoints)
 
     def tested(self) -> Path:
         """The checkpoint of which the results are, or would be if training ended here: the one that results.json names,
@@ -118,6 +132,8 @@ class RunDirectory(Directory):
         """
         from discrete_latents.runs.checkpoints import best_of  # torch: who asks for names alone does without
 
+        if self.is_export:
+            return self.exported
         results = self.read_results()
         named = results.get("checkpoint")
         if is_file(self.best) and (named is None or self.inside(named, self.results) == self.best):
@@ -151,6 +167,8 @@ class RunDirectory(Directory):
 
         if is_file(self.last):
             return self.last
+        if self.is_export:
+            raise UserError(f"{self} is an export, with which no run goes on; weights={self} starts a new run from it")
         ended = self.read_results().get("status", "failed") != "failed"
         if ended or any(map(follows_last, self.checkpoints.glob("*.ckpt"))):
             raise UserError(f"{self} has no checkpoint {self.last.name} in {self.checkpoints}")
@@ -225,6 +243,10 @@ class RunDirectory(Directory):
 
         hydra: Hydra's own; None saves `config` alone. secrets: save them too, and do not mask them.
         """
+        atomic_folder(self.hydra, {path.name: text for path, text in self.config_texts(config, hydra, secrets).items()})
+
+    def config_texts(self, config: DictConfig, hydra: Any = None, secrets: bool = False) -> dict[Path, str]:
+        """The files that `save_config` writes."""
         saved: dict[Path, Any] = {}
         if hydra is not None:
             saved = {self.hydra_config: OmegaConf.create({"hydra": hydra}), self.overrides: hydra.overrides.task}
@@ -232,10 +254,8 @@ class RunDirectory(Directory):
         texts = {}
         for path, node in saved.items():
             content = OmegaConf.to_container(node)
-            texts[path.name] = (
-                FIRST + OmegaConf.to_yaml(OmegaConf.create(content if secrets else masked(content))) + LAST
-            )
-        atomic_folder(self.hydra, texts)
+            texts[path] = FIRST + OmegaConf.to_yaml(OmegaConf.create(content if secrets else masked(content))) + LAST
+        return texts
 
 
 class SweepDirectory(Directory):

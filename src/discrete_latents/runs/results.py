@@ -44,8 +44,12 @@ def write_results(run: RunDirectory, results: Mapping[str, Any]) -> None:
 
     What is not finite becomes null: JSON has no word for it. `nonfinite` says what it was.
     """
-    text = json.dumps(without_nonfinite(masked(results)), indent=2, allow_nan=False)
-    atomic_write(run.results, text + "\n", synchronise=True)
+    atomic_write(run.results, results_text(results), synchronise=True)
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """The content of results.json."""
+    return json.dumps(without_nonfinite(masked(results)), indent=2, allow_nan=False) + "\n"
 
 
 def without_nonfinite(value: Any) -> Any:

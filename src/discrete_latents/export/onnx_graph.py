@@ -1,0 +1,105 @@
+"""A model's deterministic parts as ONNX, for programs without torch."""
+
+import copy
+import logging
+import warnings
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from discrete_latents.errors import UserError
+from discrete_latents.models import CategoricalVAE, LatentModel, SemiSupervised
+from discrete_latents.networks.onednn_linear import OneDNNLinear
+
+
+class Encoder(nn.Module):
+    """x, (B, C, H, W) or (B, D), → logits of q(z | x), (B, N, K)."""
+
+    def __init__(self, model: CategoricalVAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.encode(x)
+
+
+class Decoder(nn.Module):
+    """z, one-hot or soft, (B, N, K), → E[x | z]."""
+
+    def __init__(self, model: CategoricalVAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.model.likelihood.mean(self.model.decode(z))
+
+
+class Classifier(nn.Module):
+    """x → logits of q(y | x), (B, K)."""
+
+    def __init__(self, model: SemiSupervised) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.classify(x)
+
+
+def onnx_files(model: LatentModel | Any) -> dict[str, bytes]:
+    """The content of encoder.onnx and decoder.onnx, or of classifier.onnx; their first dimension is any batch.
+
+    Raises UserError for a model that has none of them, and where the packages of the extra `onnx` are not installed.
+    """
+    for package in ("onnx", "onnxscript"):
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"--onnx needs {package}, which is not installed: pip install 'discrete-latents[onnx]'"
+            ) from error
+    if not isinstance(model, CategoricalVAE | SemiSupervised):
+        raise UserError(
+            f"--onnx is for models whose encoder and decoder draw nothing, CategoricalVAE and SemiSupervised, got a "
+            f"{type(model).__name__}"
+        )
+    model = plain(model)
+    x = torch.zeros(2, *model.mean_image.shape, dtype=torch.int64 if model.kind == "whole" else model.mean_image.dtype)
+    if isinstance(model, SemiSupervised):
+        return {"classifier.onnx": graph(Classifier(model), "x", x, "logits")}
+    z = torch.zeros(2, model.num_latents, model.num_classes, dtype=model.output_bias.dtype)
+    return {
+        "encoder.onnx": graph(Encoder(model), "x", x, "logits"),
+        "decoder.onnx": graph(Decoder(model), "z", z, "mean"),
+    }
+
+
+def plain(model: LatentModel) -> LatentModel:
+    """A copy on the CPU with torch's own linear layers, of which ONNX knows."""
+    model = copy.deepcopy(model).cpu().eval()
+    for layer in model.modules():
+        if isinstance(layer, OneDNNLinear):
+            layer.__class__ = nn.Linear
+    return model
+
+
+def graph(module: nn.Module, takes: str, example: Tensor, gives: str) -> bytes:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of torch's own to itself
+            program = torch.onnx.export(
+                module,
+                (example,),
+                input_names=[takes],
+                output_names=[gives],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return program.model_proto.SerializeToString()
