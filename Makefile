@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 help:                   ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
 	@echo
-	@echo "After make install, in $(BIN): discrete-latents-train, -eval, -search, -summarize; each has --help."
+	@echo "After make install, in $(BIN): discrete-latents-train, -eval, -search, -summarize, -explore, -export; each has --help."
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \

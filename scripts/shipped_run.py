@@ -2,7 +2,8 @@
 
     python -m scripts.shipped_run
 
-A smaller network than the experiment has keeps it below 300 kB; half the weight of the KL makes its codes say more. Commit what it writes with its results.
+A smaller network than the experiment has keeps it below 300 kB; half the weight of the KL makes its codes say more.
+Commit what it writes.
 """
 
 import shutil

@@ -17,7 +17,7 @@ ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers < data models report < callbacks < training < sweep < cli
-        < embedded search summary < api < export < start
+        < embedded search summary < api < explore export < start
     """,
     "callbacks": """
         code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
@@ -32,6 +32,7 @@ ORDERS = {
         augmentation batches binarization splits < image_checks mnist_files < kinds sources
         < image_warnings loaders model_inputs < datamodule
     """,
+    "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
         layout masks noise temperature < distributions sampler < estimator < evaluation exact kl_weight < gradients
@@ -56,7 +57,7 @@ ORDERS = {
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
-    "summary": "finished_runs < table < html_report text_report < summary < command",
+    "summary": "finished_runs noise < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
         foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown

@@ -44,17 +44,24 @@ def start_export() -> None:
     export_main()
 
 
+def start_explore() -> None:
+    from discrete_latents.explore.command import explore_main
+
+    explore_main()
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": start_train,
     "eval": start_eval,
     "search": start_search,
     "summarize": start_summarize,
     "export": start_export,
+    "explore": start_explore,
 }
 
 
 def start_named() -> None:
-    """`python -m discrete_latents [train | eval | search | summarize | export] …`; train where none is named."""
+    """`python -m discrete_latents [NAME] …`, a name of `COMMANDS`; train where none is named."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         os.environ[HIDDEN] = sys.argv.pop(1)
     elif "LOCAL_RANK" not in os.environ:

@@ -62,8 +62,9 @@ def test_an_export_does_what_its_run_does(vae_run: Path, exported: Path):
 def test_every_model_is_exported(request: pytest.FixtureRequest, tmp_path: Path, name: str):
     run = load_run(request.getfixturevalue(name))
     export_run(run, tmp_path / "export")
-    weights = run.model.state_dict()
-    assert all(torch.equal(value, weights[key]) for key, value in load_run(tmp_path / "export").model.state_dict().items())
+    weights, again = run.model.state_dict(), load_run(tmp_path / "export").model.state_dict()
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(value, again[key]) for key, value in weights.items())
 
 
 def test_an_export_is_tested_summarized_and_started_from(command, finished, tmp_path: Path):
@@ -137,7 +138,7 @@ def test_weights_that_are_damaged_are_one_line(theirs: Path, damage: str):
 CHANGES = {
     "one missing": (lambda weights: weights.pop("prior_logits"), "of another model or architecture"),
     "of another shape": (lambda weights: weights.update(prior_logits=torch.zeros(2, 2)), "of another model"),
-    "of another type": (lambda weights: weights.update(prior_logits=weights["prior_logits"].half()), "of another model"),
+    "of another type": (lambda weights: weights.update(prior_logits=weights["prior_logits"].half()), "of another"),
     "no shape of x": (lambda weights: weights.pop("mean_image"), "do not tell the shape of x"),
 }
 
@@ -180,7 +181,7 @@ class Hub(types.ModuleType):
         return str(self.folder)
 
 
-def test_a_run_on_the_hub_is_loaded_and_nothing_is_written_beside_it(command, monkeypatch, exported: Path, vae_run: Path):
+def test_a_run_on_the_hub_is_loaded_and_nothing_is_written_beside_it(command, monkeypatch, exported, vae_run):
     hub = Hub(exported)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     grey = digits().test.grey[:30]

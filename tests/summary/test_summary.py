@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -23,7 +22,7 @@ from discrete_latents.config.compose import composed
 from discrete_latents.summary import html_report
 from discrete_latents.summary.command import summarize_main
 from discrete_latents.summary.finished_runs import read_run
-from tests.helpers.browser import browse, needs_browser
+from tests.helpers.browser import browse, measured, needs_browser
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,8 +95,9 @@ def test_means_and_standard_errors_are_those_worked_out_by_hand(summarize: Calla
     assert (darn["test/nll"], darn["test/nll standard error"], darn["test/kl"]) == ("5.0", "", "")
     lines = found.markdown.splitlines()
     assert lines[2] == "| latent | runs | nll (m = 10) | accuracy, % | kl |"
-    assert lines[4] == "| `rloo` | 3 seeds | **2.33 ± 0.88** | 60.0 ± 5.8 | 3.000 ± 0.000 |"
-    assert lines[5] == "| `darn` | 1 seed | 5.00 | **90.0** | – |"
+    assert lines[4] == "| `rloo` | 3 seeds | 2.33 ± 0.88 | 60.0 ± 5.8 | 3.000 ± 0.000 |"
+    assert lines[5] == "| `darn` | 1 seed | 5.00 | 90.0 | – |"
+    assert "no best is marked: no difference is beyond the noise of the seeds" in found.out
     assert re.search(r"rloo +│ 3 seeds +│ +2\.33 ± 0\.88 │ +60\.0 ± 5\.8 ", found.out)
 
 
@@ -196,27 +196,29 @@ def test_a_path_without_results_is_one_line(summarize: Callable[..., Summary], t
 def test_evaluations_are_never_averaged_with_runs_nor_ranked_against_them(
     summarize: Callable[..., Summary], tmp_path: Path
 ):
-    for seed, latent in enumerate(["rloo", "darn"]):
-        run = write_run(tmp_path / latent, seed, latent, {"test/nll": 5.0 + seed})
-        again = write_run(run / "evaluations" / "a", seed, latent, {"test/nll": 2.0}, checkpoint="x/best.ckpt")
-        shutil.rmtree(again / ".hydra")  # an evaluation has that of its run
+    for number, latent in enumerate(["rloo", "darn"]):
+        for seed in range(2):
+            run = write_run(tmp_path / latent / str(seed), seed, latent, {"test/nll": 5.0 + number + seed / 100})
+            again = write_run(run / "evaluations" / "a", seed, latent, {"test/nll": 2.0}, checkpoint="x/best.ckpt")
+            shutil.rmtree(again / ".hydra")  # an evaluation has that of its run
     for words in ([], ["--by", "latent"]):
         found = summarize("rloo", "darn", *words)
         assert [(row["evaluation"], row["runs"], row["test/nll"]) for row in found.rows] == [
-            ("", "1", "5.0"),
-            ("", "1", "6.0"),
-            ("best, test", "1", "2.0"),
-            ("best, test", "1", "2.0"),
+            ("", "2", "5.005"),
+            ("", "2", "6.005"),
+            ("best, test", "2", "2.0"),
+            ("best, test", "2", "2.0"),
         ]
-        assert "**5.000**" in found.markdown
+        assert "**5.0050 ± 0.0050**" in found.markdown
 
 
 def test_what_is_not_finite_is_said_and_never_best(summarize: Callable[..., Summary], tmp_path: Path):
     diverged = write_run(tmp_path / "a", 0, "rloo", {"test/nll": nan})
     (diverged / "metrics.csv").write_text("step,val/nelbo,train/nelbo\n9,nan,inf\n19,nan,nan\n")
     write_run(tmp_path / "b", 1, "rloo", {"test/nll": 1.0})
-    write_run(tmp_path / "c", 0, "darn", {"test/nll": 7.0})
-    write_run(tmp_path / "d", 0, "nvil", {"test/nll": 8.0})
+    for seed in range(2):
+        write_run(tmp_path / "c" / str(seed), seed, "darn", {"test/nll": 7.0})
+        write_run(tmp_path / "d" / str(seed), seed, "nvil", {"test/nll": 8.0})
     found = summarize(".")
     assert [(row["latent"], row["test/nll"]) for row in found.rows] == [
         ("darn", "7.0"),
@@ -224,7 +226,7 @@ def test_what_is_not_finite_is_said_and_never_best(summarize: Callable[..., Summ
         ("rloo", "nan"),
     ]
     assert "a: test/nll is nan" in found.out
-    assert "**7.000**" in found.markdown
+    assert "**7.000 ± 0.000**" in found.markdown
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,8 @@ def test_nothing_that_comes_from_a_run_becomes_part_of_the_page(summarize: Calla
     assert "$x_{" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "&lt;u&gt;failed" in page
-    assert not re.search("<script|<img src=x|<[biu]>", page)
+    assert page.count("<script") == 2  # the page's own data and script
+    assert not re.search("<script>alert|<img src=x|<[biu]>", page)
     loaded = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page.replace("&#34;&gt;&lt;img src=x", ""))
     assert len([link for link in loaded if link.startswith("data:image/png;base64,")]) == 2
     assert all(link.startswith(("data:", "#")) for link in loaded)
@@ -292,17 +295,18 @@ def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_
         )
         logged.append(html_report.read_curves(read_run(folder / "results.json")))
     assert logged[0] == {"train/nelbo": {0.5: 8.0}, "val/nelbo": {1.0: 4.0, 1.5: 3.0}}  # 20 steps are 2 epochs
-    axis = Figure().subplots()
-    html_report.draw_curves(axis, [run["val/nelbo"] for run in logged], html_report.Line.of(0))
-    *thin, thick = axis.get_lines()
-    assert [list(line.get_ydata()) for line in thin] == [[4, 3], [6, 5, 9]]
-    assert (list(thick.get_xdata()), list(thick.get_ydata())) == ([1, 1.5], [5, 4])
-    assert thick.get_linewidth() > max(line.get_linewidth() for line in thin)
-    html_report.zoom(axis)
-    assert axis.get_ylim()[1] >= 9
-    axis.plot([0.1, 1.5], [1000, nan])  # the beginning alone, and a loss that is no number
-    html_report.zoom(axis)
-    assert axis.get_ylim()[1] < 10
+    (chart,) = [
+        one for one in html_report.curve_charts([logged], ["test/nll"], ["rloo"]) if one["title"] == "val/nelbo"
+    ]
+    *thin, thick = chart["lines"]
+    assert [[value for _, value in line["points"]] for line in thin] == [[4, 3], [6, 5, 9]]
+    assert [line["thin"] for line in chart["lines"]] == [True, True, False]
+    assert thick["points"] == [(1.0, 5), (1.5, 4)]
+    assert chart["range"][1] >= 9
+    early = {0.1: 1000.0, 1.0: 4.0, 1.5: 3.0}  # the beginning alone
+    (chart,) = html_report.curve_charts([[{"val/nelbo": early}]], ["test/nll"], ["rloo"])
+    assert chart["range"][1] < 10
+    assert [line["thin"] for line in chart["lines"]] == [False]
 
 
 @pytest.fixture(scope="module")
@@ -351,28 +355,55 @@ def test_a_real_sweep_adds_up(sweep: Path, report: Path):
 @needs_browser
 def test_the_report_renders_in_a_browser_in_light_and_in_dark(report: Path, tmp_path: Path):
     # At "load" every image has its size; decode() would wait for a frame, which a page that is dumped may never draw.
-    measure = """<script>addEventListener("load", () => {
-      const images = [...document.images];
-      document.body.dataset.images = images.filter(image => image.naturalWidth > 50 && image.width > 50).length;
-      const drawing = document.querySelector(".curves svg").getBoundingClientRect();
-      document.body.dataset.drawn = drawing.width > 600 && drawing.height > 200;
-      document.body.dataset.table = document.querySelector("table").innerText;
-      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
-    })</script></body>"""
+    script = """
+      const say = document.body.dataset, images = [...document.images];
+      say.images = images.filter(image => image.naturalWidth > 50 && image.width > 50).length;
+      const drawing = document.querySelector(".charts svg").getBoundingClientRect();
+      say.drawn = drawing.width > 200 && drawing.height > 100;
+      say.wide = document.documentElement.scrollWidth > innerWidth;
+      const table = document.querySelector("table"), names = () => [...table.tBodies[0].rows].map(row => row.innerText);
+      say.table = table.innerText;
+      const heading = [...table.querySelectorAll("th")].find(cell => cell.innerText.includes("nll"));
+      const column = heading.cellIndex, values = () => [...table.tBodies[0].rows].map(row => row.cells[column].innerText);
+      heading.querySelector("button").click();
+      say.up = values().join(";");
+      heading.querySelector("button").click();
+      say.down = values().join(";");
+      say.sort = heading.getAttribute("aria-sort");
+      const row = table.tBodies[0].rows[0];
+      row.dispatchEvent(new PointerEvent("pointerenter"));
+      const marked = [...document.querySelectorAll("path.curve.marked")];
+      say.marked = marked.length > 0 && marked.every(path => path.dataset.row === row.dataset.row);
+      row.dispatchEvent(new PointerEvent("pointerleave"));
+      say.unmarked = document.querySelectorAll("path.curve.marked").length;
+      const chart = document.querySelector(".chart svg"), box = chart.getBoundingClientRect();
+      say.before = document.querySelector(".readings").innerText;
+      chart.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + 60, clientY: box.top + 50}));
+      say.after = document.querySelector(".readings").innerText;
+      document.querySelector(".pictures img").click();
+      say.enlarged = document.querySelector("dialog").open;
+      document.querySelector("dialog").click();
+      say.closed = !document.querySelector("dialog").open;
+    """
     page = report.read_text()
-    measured = tmp_path / "measured.html"
-    measured.write_text(re.sub("<meta http-equiv[^>]*>", "", page).replace("</body>", measure))
-    found = browse(measured, "--dump-dom", "--window-size=700,900")
-    assert "<title>vae_digits · digits · fixed binarisation · 4 runs</title>" in found
-    assert f'data-images="{page.count("<img ")}"' in found
-    assert 'data-drawn="true"' in found
-    assert 'data-wide="false"' in found
-    table = re.search('data-table="([^"]*)"', found)
-    assert table
-    assert re.search(r"st_gumbel\s+2 seeds\s+\d+\.\d+ ± \d", table[1])
-    blocked = tmp_path / "blocked.html"  # as written, the page runs nothing
-    blocked.write_text(page.replace("</body>", measure))
-    assert "data-images=" not in browse(blocked, "--dump-dom")
+    (tmp_path / "measured.html").write_text(measured(page, script))
+    for width in (1200, 390):
+        found = browse(tmp_path / "measured.html", "--dump-dom", f"--window-size={width},900")
+        said = dict(re.findall(r'data-([a-z]+)="([^"]*)"', found.partition("<body")[2].partition(">")[0]))
+        assert "<title>vae_digits · digits · fixed binarisation · 4 runs</title>" in found
+        assert said["images"] == str(page.count("<img ") - 1)  # but for the one to enlarge
+        assert (said["drawn"], said["wide"], said["marked"], said["unmarked"]) == ("true", "false", "true", "0")
+        assert re.search(r"st_gumbel\s+2 seeds\s+\d+\.\d+ ± \d", said["table"])
+        up = said["up"].split(";")
+        assert [float(cell.split()[0]) for cell in up] == sorted(float(cell.split()[0]) for cell in up)
+        assert (said["down"].split(";"), said["sort"]) == (up[::-1], "descending")
+        assert said["before"] != said["after"]
+        assert (said["enlarged"], said["closed"]) == ("true", "true")
+    foreign = tmp_path / "foreign.html"  # as written, it runs its own script and no other
+    foreign.write_text(page.replace("</body>", '<script>document.body.dataset.ran = "yes"</script></body>'))
+    drawn = browse(foreign, "--dump-dom")
+    assert "data-ran" not in drawn
+    assert drawn.count('class="chart"') >= 3
     copied = Path(shutil.copy(report, tmp_path))
     shades = []
     for scheme in (1, 0):

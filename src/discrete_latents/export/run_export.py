@@ -66,12 +66,15 @@ def card(run: Run, results: Mapping[str, Any]) -> str:
     lines = ["---", "library_name: discrete_latents", "---", "", f"# {title(results) or type(model).__name__}", ""]
     if isinstance(model, LatentModel):
         shape = "×".join(map(str, model.mean_image.shape))
-        lines += [f"{type(model).__name__}: x of {shape}, {model.num_latents} latents of {model.num_classes} classes.", ""]
+        codes = f"{model.num_latents} latents of {model.num_classes} classes"
+        lines += [f"{type(model).__name__}: x of {shape}, {codes}.", ""]
     rows = sorted((results.get("metrics") or {}).items(), key=lambda item: position(item[0]))
     if rows:
         lines += ["| metric | value | |", "|---|---|---|"]
         m = results.get("eval_samples", 1)
-        lines += [f"| {n} | {metric(n).text(v)} | {meaning(n, m).replace(chr(124), chr(92) + chr(124))} |" for n, v in rows if v is not None]
+        for name, value in rows:
+            if value is not None:
+                lines.append(f"| {name} | {metric(name).text(value)} | {meaning(name, m).replace('|', '&#124;')} |")
         lines.append("")
     lines += ["```python", "from discrete_latents import load_run", "", 'run = load_run("this folder")', "```", ""]
     return "\n".join(lines)

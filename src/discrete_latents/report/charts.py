@@ -15,8 +15,10 @@ BOUNDS = ("nelbo", "relaxed_nelbo")
 SPLITS = ("val", "train")
 """In the order of colours; test values are numbers, not curves."""
 
-Curve = list[tuple[int, float]]
-"""A metric by step."""
+COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
+
+Curve = list[tuple[float, float]]
+"""A metric by step, or by epoch."""
 
 
 def curves_of(rows: Iterable[Mapping[str, str]]) -> dict[str, Curve]:
@@ -40,13 +42,14 @@ def charts(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     return [
         {
             "title": title,
+            "at": "step",
             "unit": metric(names[0]).unit,
             "range": vertical_range([curves[name] for name in names]),
             "lines": [
                 {
                     "label": name,
-                    "colour": SPLITS.index(split) if (split := name.split("/")[0]) in SPLITS else 0,
-                    "dashed": short(name) == "relaxed_nelbo",
+                    "colour": COLOURS[SPLITS.index(split) if (split := name.split("/")[0]) in SPLITS else 0],
+                    "dashes": "5 3" if short(name) == "relaxed_nelbo" else "none",
                     "points": points(curves[name]),
                 }
                 for name in names

@@ -1,18 +1,14 @@
 """The report of a run: its figures, learning curves, pictures through training, configuration, and how to go on."""
 
-import base64
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from omegaconf import OmegaConf
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.printed_command import command, program, setting
 from discrete_latents.report.charts import charts, curves_of
-from discrete_latents.report.look import LOOK
+from discrete_latents.report.look import render
 from discrete_latents.report.pictures import embedded
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.files import read_table
@@ -22,7 +18,6 @@ from discrete_latents.runs.results_table import meaning
 from discrete_latents.secrecy import masked
 
 HERE = Path(__file__).parent
-SCRIPT = (HERE / "run.js").read_text(encoding="utf-8")
 FRAMES = 12
 """At most, of a picture through training."""
 
@@ -34,17 +29,14 @@ def write_run_report(run: RunDirectory) -> Path:
     page runs its own script alone, named by its hash, and can load nothing.
     """
     results, home = run.read_results(), run.home
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.undefined = jinja2.StrictUndefined
-    page = environment.from_string((HERE / "run.html.jinja").read_text(encoding="utf-8")).render(
-        look=LOOK,
-        script=SCRIPT,
-        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+    page = render(
+        HERE / "run.html.jinja",
+        [HERE / name for name in ("charts.js", "enlarge.js", "run.js")],
+        data={"charts": drawn(home)},
         title=" · ".join(str(results[key]) for key in ("experiment", "latent") if results.get(key)) or run.folder.name,
         folder=str(run),
         metrics=figures(results),
         facts={key: results[key] for key in ("seed", "eval_samples", "epochs", "steps", "seconds") if key in results},
-        data=json.dumps({"charts": drawn(home)}).replace("<", "\\u003c"),
         pictures=frames(run),
         config=settings_text(home),
         commands={
@@ -54,7 +46,7 @@ def write_run_report(run: RunDirectory) -> Path:
             ),
         },
     )
-    atomic_write(run.report, page.encode("utf-8", errors="backslashreplace").decode())
+    atomic_write(run.report, page)
     return run.report
 
 

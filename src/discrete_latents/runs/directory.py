@@ -49,6 +49,7 @@ class RunDirectory(Directory):
         self.metrics = self.folder / "metrics.csv"
         self.images = self.folder / "images"
         self.report = self.folder / "report.html"
+        self.explorer = self.folder / "explorer.html"
         self.tensorboard = self.folder / "tensorboard"
         self.wandb = self.folder / "wandb"
         self.wandb_record = self.wandb / "run.json"

@@ -1,6 +1,5 @@
 """The summary as one HTML file: the table, learning curves, and pictures and settings of each run."""
 
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,44 +8,21 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, TypeVar
 
-import jinja2
-import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from discrete_latents.errors import UserError
-from discrete_latents.report.charts import late_range
-from discrete_latents.report.look import LOOK
+from discrete_latents.report.charts import COLOURS, points, vertical_range
+from discrete_latents.report.look import HERE as REPORT
+from discrete_latents.report.look import render
 from discrete_latents.report.pictures import embedded, is_inside
 from discrete_latents.report.run_report import settings_text
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.files import read_json, read_table
-from discrete_latents.runs.metrics import short
+from discrete_latents.runs.metrics import metric, short
 from discrete_latents.secrecy import masked
 from discrete_latents.summary.finished_runs import FinishedRun
 from discrete_latents.summary.table import Row, Table, value_text
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
-COLOURS = ("#3f86c8", "#dd7a35", "#3a9d5d", "#cc5151", "#8c6bc0", "#b08a2e", "#cf62a4", "#3f9f9c", "#7f8a94", "#8f6149")
-DASHES = ((), (4.0, 2.0), (1.0, 1.5), (5.0, 1.5, 1.0, 1.5))
-INK = "#010203"
-"""Replaced by the colour of the page's text, light or dark."""
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text, in the page's font
-    "svg.hashsalt": "summary",
-    "text.parse_math": False,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.linewidth": 0.6,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-}
-COLUMNS = 3
-POINTS = 300
-"""At most, of a curve."""
+HERE = Path(__file__).parent
+DASHES = ("none", "6 3", "1.5 2.5", "8 2.5 1.5 2.5")
 
 T = TypeVar("T")
 Curve = dict[float, float]
@@ -55,10 +31,10 @@ Curve = dict[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """How a row's curve is drawn. dashes: lengths on and off, in units of the line's width."""
+    """How a row's curve is drawn. dashes: of SVG."""
 
     colour: str
-    dashes: tuple[float, ...]
+    dashes: str
 
     @classmethod
     def of(cls, index: int) -> "Line":
@@ -68,7 +44,7 @@ class Line:
 def write_html(
     path: Path, table: Table, columns: Sequence[tuple[str, list[str], list[bool]]], outside: Mapping[Path, str]
 ) -> list[str]:
-    """Writes the report. All that comes from a run is escaped; the page can neither load nor run anything.
+    """Writes the report. All that comes from a run is escaped; the page runs its own script alone and loads nothing.
 
     Returns why curves, pictures and settings of runs are left out, where their files are damaged.
     """
@@ -87,24 +63,26 @@ def write_html(
     logged = [[kept(read_curves, {})(run) for run in row.runs] for row in table.rows]
     evaluations = sum(run.folder != run.home for run in table.runs)
     counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.undefined = jinja2.StrictUndefined
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        look=LOOK,
+    counts = " and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count)
+    labels = [label(table, row) for row in table.rows]
+    page = render(
+        HERE / "report.html.jinja",
+        [REPORT / "charts.js", REPORT / "enlarge.js", HERE / "report.js"],
+        data={"charts": curve_charts(logged, table.metrics, labels)},
+        title=f"{table.title or 'Summary'} · {counts}",
         table=table,
         columns=columns,
         outside=outside,
         lines=[Line.of(i) for i in range(len(table.rows))],
-        labels=[label(table, row) for row in table.rows],
+        labels=labels,
         drawn=[i for i, runs in enumerate(logged) if any(runs)],
-        curves=curves(logged, table.metrics),
-        counts=" and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count),
+        counts=counts,
         pictures=kept(pictures, []),
         texts=kept(texts, {}),
         seeds=seeds,
         few=len(table.runs) <= 12,
     )
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    path.write_text(page, encoding="utf-8")
     return missing
 
 
@@ -137,42 +115,42 @@ def texts(run: FinishedRun) -> dict[str, str]:
     return found
 
 
-def curves(logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str]) -> str:
-    """Learning curves over epochs as an SVG: runs as thin lines, the mean of a row as a thick one. Empty where nothing
-    was logged.
+def curve_charts(
+    logged: Sequence[Sequence[dict[str, Curve]]], metrics: Sequence[str], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Learning curves over epochs, a chart for each metric that changes: a thin line for each run of several, and a
+    thick one for the mean of a row.
 
     logged: by row and run, the curve of each metric.
     """
     tails = dict.fromkeys(["nelbo", *map(short, metrics), "temperature"])
     names = [name for tail in tails for name in (f"val/{tail}", f"train/{tail}", tail)]
-    shown = [name for name in names if varies([run[name] for row in logged for run in row if name in run])]
-    if not shown:
-        return ""
-    with rc_context(STYLE):
-        height = math.ceil(len(shown) / COLUMNS)
-        figure = Figure(figsize=(10, 2.4 * height), layout="constrained")
-        axes = figure.subplots(height, COLUMNS, squeeze=False).flatten()
-        for axis, name in zip(axes, shown, strict=False):
-            for i, row in enumerate(logged):
-                draw_curves(axis, [run[name] for run in row if name in run], Line.of(i))
-            zoom(axis)
-            axis.set_title(name)
-        for axis in axes[len(shown) :]:
-            axis.set_axis_off()
-        for axis in axes[(height - 1) * COLUMNS : len(shown)]:
-            axis.set_xlabel("epoch")
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = buffer.getvalue()
-    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    found = []
+    for name in names:
+        rows = [[run[name] for run in row if run.get(name)] for row in logged]
+        if len({value for runs in rows for run in runs for value in run.values()}) > 1:
+            lines = [line for i, runs in enumerate(rows) if runs for line in row_lines(runs, i, labels[i])]
+            limits = vertical_range([line["points"] for line in lines])
+            chart = {"title": name, "at": "epoch", "unit": metric(name).unit, "range": limits, "lines": lines}
+            found.append(chart)
+    return found
 
 
-def varies(runs: Sequence[Curve]) -> bool:
-    return len({value for run in runs for value in run.values()}) > 1
+def row_lines(runs: Sequence[Curve], row: int, label: str) -> list[dict[str, Any]]:
+    """The lines of one row of the table: of its runs, and of their mean at the epochs that all of them have."""
+    epochs = sorted(set.intersection(*map(set, runs)))
+    average = [(epoch, mean(run[epoch] for run in runs)) for epoch in epochs]
+    thin = [sorted(run.items()) for run in runs] if len(runs) > 1 else []
+    style = {"row": row, "label": label, "colour": Line.of(row).colour, "dashes": Line.of(row).dashes}
+    return [
+        {**style, "thin": single, "points": points(curve)}
+        for curve, single in [*((curve, True) for curve in thin), (average, False)]
+        if curve
+    ]
 
 
 def read_curves(run: FinishedRun) -> dict[str, Curve]:
-    """The training curves of a run by metric; empty for an evaluation."""
+    """The training curves of a run by metric, without what is not finite; empty for an evaluation."""
     path = RunDirectory(run.folder).metrics
     if not path.exists() or not run.metrics.get("steps"):
         return {}
@@ -180,30 +158,7 @@ def read_curves(run: FinishedRun) -> dict[str, Curve]:
     found: dict[str, Curve] = {}
     for row in read_table(path):
         for name, text in row.items():
-            if name not in ("step", "epoch") and "step" in row and not name.startswith("test/"):
-                found.setdefault(name, {})[(int(row["step"]) + 1) * epochs_per_step] = float(text)
+            logged = name not in ("step", "epoch") and "step" in row and not name.startswith("test/")
+            if logged and math.isfinite(value := float(text)):
+                found.setdefault(name, {})[(int(row["step"]) + 1) * epochs_per_step] = value
     return found
-
-
-def draw_curves(axis: Axes, runs: Sequence[Curve], line: Line) -> None:
-    """Draws runs as thin lines, and their mean, at epochs that all of them have, as a thick one."""
-    if not runs:
-        return
-    style: dict[str, Any] = {"color": line.colour, "linestyle": (0, line.dashes) if line.dashes else "solid"}
-    if len(runs) > 1:
-        for run in runs:
-            epochs = thinned(sorted(run))
-            axis.plot(epochs, [run[epoch] for epoch in epochs], lw=0.6, alpha=0.6, **style)
-    epochs = thinned(sorted(set.intersection(*map(set, runs))))
-    axis.plot(epochs, [mean(run[epoch] for run in runs) for epoch in epochs], lw=1.6, **style)
-
-
-def thinned(epochs: list[float]) -> list[float]:
-    return epochs[:: math.ceil(len(epochs) / POINTS) or 1]
-
-
-def zoom(axis: Axes) -> None:
-    """Excludes the first tenth of training from the vertical range where it would flatten the rest."""
-    points = np.concatenate([line.get_xydata() for line in axis.get_lines()])
-    if found := late_range([(epoch, value) for epoch, value in points.tolist() if math.isfinite(value)]):
-        axis.set_ylim(*found)

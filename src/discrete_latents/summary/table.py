@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from discrete_latents.runs.metrics import direction, scale, short, unit
 from discrete_latents.summary.finished_runs import FinishedRun, differing, leaves
+from discrete_latents.summary.noise import among_best
 
 COMPARABLE = ("model", "model.given", "data.name", "data.binarization", "eval_samples", "evaluation")
 """Rows are ranked only against rows with the same values of these."""
@@ -20,7 +21,9 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class MetricMean:
-    """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run."""
+    """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run. best: it is
+    the best of those measured alike, or the seeds cannot tell it from the best; of none where they tell no two apart.
+    """
 
     mean: float
     error: float | None
@@ -86,6 +89,9 @@ class Table:
             for name in self.metrics
             if not math.isfinite(run.metrics.get(name, 0))
         ]
+        measured = [row.measured for row in self.rows]
+        if len({*measured}) < len(measured) and not any(cell.best for row in self.rows for cell in row.cells.values()):
+            found.append("no best is marked: no difference is beyond the noise of the seeds (95 %, Welch's t)")
         return found + [f"published: {source}" for source in self.sources]
 
     def heading(self, metric: str) -> str:
@@ -168,13 +174,16 @@ def paper_value(run: FinishedRun, metric: str, entries: Sequence[Any]) -> tuple[
 
 
 def with_best(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """Rows that were measured alike, sorted by the first metric, with the best of each metric marked."""
+    """Rows that were measured alike, sorted by the first metric, with the best of each metric marked, and what their
+    seeds cannot tell from it."""
     cells = [dict(row.cells) for row in rows]
     for metric in metrics:
         ranked = [row for row in cells if metric in row and not math.isnan(row[metric].mean)]
         if direction(metric) and len(rows) > 1 and ranked:
-            best = min(ranked, key=lambda row: direction(metric) * row[metric].mean)
-            best[metric] = replace(best[metric], best=True)
+            first, *others = sorted(ranked, key=lambda row: direction(metric) * row[metric].mean)
+            equal = among_best(first[metric], [row[metric] for row in others])
+            for row, best in zip([first, *others], [True, *equal], strict=True) if equal else ():
+                row[metric] = replace(row[metric], best=best)
     marked = [replace(row, cells=found) for row, found in zip(rows, cells, strict=True)]
     return sorted(marked, key=lambda row: rank(row, metrics[0]))
 
