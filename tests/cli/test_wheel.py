@@ -12,6 +12,8 @@ from tests.cli.conftest import ROOT, SMALL, Outcome
 
 pytestmark = pytest.mark.slow
 
+SHIPPED = ("model.safetensors", "results.json", "README.md", ".hydra/config.yaml", ".hydra/hydra.yaml")
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
@@ -70,10 +72,11 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     assert all(name.startswith("discrete_latents/") for name in ours)
     package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
     expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.y*ml")}
-    for kind in ("*.py", "*.yaml", "*.jinja", "*.npz", "*.js", "*.css", "py.typed"):
+    for kind in ("*.py", "*.yaml", "*.jinja", "*.npz", "*.js", "*.css", "*.json", "*.md", "*.safetensors", "py.typed"):
         expected |= {f"discrete_latents/{path.relative_to(package)}" for path in package.rglob(kind)}
     assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
     assert "discrete_latents/data/handwritten_digits.npz" in expected
+    assert {f"discrete_latents/shipped/vae_digits/{name}" for name in SHIPPED} <= expected
     assert set(ours) == expected
 
 
@@ -96,6 +99,8 @@ def test_the_wheel_names_its_commands(installed, empty):
     outcome = run(installed, empty, "-c", code, str(installed))
     assert outcome.out.split() == [
         "discrete-latents-eval=discrete_latents.start:start_eval",
+        "discrete-latents-explore=discrete_latents.explore.command:explore_main",
+        "discrete-latents-export=discrete_latents.export.command:export_main",
         "discrete-latents-search=discrete_latents.search.command:search_main",
         "discrete-latents-summarize=discrete_latents.summary.command:summarize_main",
         "discrete-latents-train=discrete_latents.start:start_train",
@@ -120,6 +125,16 @@ def test_it_summarizes_where_there_is_no_checkout(installed, empty, trained):
     outcome = run(installed, empty, script, "a run", "--output", "summary")
     assert outcome.code == 0, outcome.err
     assert "<title>vae_digits" in (empty / "summary" / "summary.html").read_text()
+
+
+def test_a_trained_run_is_there_at_once(installed, empty):
+    code = (
+        "from discrete_latents import load_run; run = load_run('vae_digits'); print(run.sample(3).shape, run.directory)"
+    )
+    outcome = run(installed, empty, "-c", code)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("torch.Size([3, 1, 8, 8])")
+    assert str(installed) in outcome.out
 
 
 def test_it_shows_how_to_search_where_there_is_no_checkout(installed, empty):

@@ -295,9 +295,8 @@ def test_a_curve_is_drawn_over_epochs_a_thin_line_a_run_and_a_thick_one_for_the_
         )
         logged.append(html_report.read_curves(read_run(folder / "results.json")))
     assert logged[0] == {"train/nelbo": {0.5: 8.0}, "val/nelbo": {1.0: 4.0, 1.5: 3.0}}  # 20 steps are 2 epochs
-    (chart,) = [
-        one for one in html_report.curve_charts([logged], ["test/nll"], ["rloo"]) if one["title"] == "val/nelbo"
-    ]
+    charts = html_report.curve_charts([logged], ["test/nll"], ["rloo"])
+    chart = next(one for one in charts if one["title"] == "val/nelbo")
     *thin, thick = chart["lines"]
     assert [[value for _, value in line["points"]] for line in thin] == [[4, 3], [6, 5, 9]]
     assert [line["thin"] for line in chart["lines"]] == [True, True, False]
@@ -361,10 +360,11 @@ def test_the_report_renders_in_a_browser_in_light_and_in_dark(report: Path, tmp_
       const drawing = document.querySelector(".charts svg").getBoundingClientRect();
       say.drawn = drawing.width > 200 && drawing.height > 100;
       say.wide = document.documentElement.scrollWidth > innerWidth;
-      const table = document.querySelector("table"), names = () => [...table.tBodies[0].rows].map(row => row.innerText);
+      const table = document.querySelector("table");
       say.table = table.innerText;
       const heading = [...table.querySelectorAll("th")].find(cell => cell.innerText.includes("nll"));
-      const column = heading.cellIndex, values = () => [...table.tBodies[0].rows].map(row => row.cells[column].innerText);
+      const column = heading.cellIndex, rows = table.tBodies[0].rows;
+      const values = () => [...rows].map(row => row.cells[column].innerText);
       heading.querySelector("button").click();
       say.up = values().join(";");
       heading.querySelector("button").click();

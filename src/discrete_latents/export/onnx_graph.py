@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def onnx_files(model: LatentModel | Any) -> dict[str, bytes]:
             f"--onnx is for models whose encoder and decoder draw nothing, CategoricalVAE and SemiSupervised, got a "
             f"{type(model).__name__}"
         )
-    model = plain(model)
+    model = with_linear(copy.deepcopy(model).cpu().eval())
     x = torch.zeros(2, *model.mean_image.shape, dtype=torch.int64 if model.kind == "whole" else model.mean_image.dtype)
     if isinstance(model, SemiSupervised):
         return {"classifier.onnx": graph(Classifier(model), "x", x, "logits")}
@@ -75,12 +75,17 @@ def onnx_files(model: LatentModel | Any) -> dict[str, bytes]:
     }
 
 
-def plain(model: LatentModel) -> LatentModel:
-    """A copy on the CPU with torch's own linear layers, of which ONNX knows."""
-    model = copy.deepcopy(model).cpu().eval()
-    for layer in model.modules():
-        if isinstance(layer, OneDNNLinear):
-            layer.__class__ = nn.Linear
+M = TypeVar("M", bound=nn.Module)
+
+
+def with_linear(model: M) -> M:
+    """The model with torch's own linear layers, of which ONNX knows, in place of ours."""
+    for module in model.modules():
+        for name, layer in module.named_children():
+            if isinstance(layer, OneDNNLinear):
+                plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+                plain.weight, plain.bias = layer.weight, layer.bias
+                setattr(module, name, plain)
     return model
 
 
