@@ -57,7 +57,7 @@ ORDERS = {
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
-    "summary": "finished_runs noise < table < html_report text_report < summary < command",
+    "summary": "finished_runs means < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
         foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown

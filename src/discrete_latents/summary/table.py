@@ -12,24 +12,11 @@ from omegaconf import OmegaConf
 
 from discrete_latents.runs.metrics import direction, scale, short, unit
 from discrete_latents.summary.finished_runs import FinishedRun, differing, leaves
-from discrete_latents.summary.noise import among_best
+from discrete_latents.summary.means import MetricMean, among_best
 
 COMPARABLE = ("model", "model.given", "data.name", "data.binarization", "eval_samples", "evaluation")
 """Rows are ranked only against rows with the same values of these."""
 MISSING = "–"
-
-
-@dataclass(frozen=True)
-class MetricMean:
-    """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run. best: it is
-    the best of those measured alike, or the seeds cannot tell it from the best; of none where they tell no two apart.
-    """
-
-    mean: float
-    error: float | None
-    count: int
-    published: tuple[float, str] | None = None  # value, source
-    best: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Which differences between means over seeds are beyond their noise."""
+"""Means over seeds, and which of their differences are beyond the noise."""
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 STUDENT = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
@@ -11,18 +11,20 @@ STUDENT = (
 """97.5 % quantiles of Student's t, of 1 to 30 degrees of freedom."""
 
 
-class MeanWithError(Protocol):
-    """A mean over `count` runs, and its standard error; None for one run."""
+@dataclass(frozen=True)
+class MetricMean:
+    """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run. best: it is
+    the best of those measured alike, or the seeds cannot tell it from the best; of none where they tell no two apart.
+    """
 
-    @property
-    def mean(self) -> float: ...
-    @property
-    def error(self) -> float | None: ...
-    @property
-    def count(self) -> int: ...
+    mean: float
+    error: float | None
+    count: int
+    published: tuple[float, str] | None = None  # value, source
+    best: bool = False
 
 
-def differ(first: MeanWithError, second: MeanWithError) -> bool | None:
+def differ(first: MetricMean, second: MetricMean) -> bool | None:
     """Whether the 95 % interval of the difference of two means excludes 0 (Welch's t); None where one has no error.
 
     The degrees of freedom are rounded down, and 30 at most: the interval is rather too wide than too narrow.
@@ -38,7 +40,7 @@ def differ(first: MeanWithError, second: MeanWithError) -> bool | None:
     return difference > STUDENT[freedom - 1] * math.sqrt(variance)
 
 
-def among_best(best: MeanWithError, others: Sequence[MeanWithError]) -> list[bool] | None:
+def among_best(best: MetricMean, others: Sequence[MetricMean]) -> list[bool] | None:
     """Which of the others cannot be told from the best; None where the best can be told from none of them."""
     told = [differ(best, other) for other in others]
     return [found is False for found in told] if True in told else None
