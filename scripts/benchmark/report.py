@@ -124,7 +124,8 @@ def figure(results: Section, path: Path) -> None:
     made = Figure(figsize=(6 * len(drawn), 4))
     for axes, name in zip(made.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         {"steps": draw_steps, "batches": draw_batches}[name](axes, results[name])
-    made.savefig(path, dpi=150, bbox_inches="tight")
+    for file in (path, path.with_suffix(".pdf")):
+        made.savefig(file, dpi=150, bbox_inches="tight")
 
 
 def draw_steps(axes: Any, section: Section) -> None:

@@ -5,9 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+
+
+def save_figure(path: Path) -> None:
+    """Saves pyplot's figure as a PNG, and as a PDF beside it, and closes it."""
+    for file in (path, path.with_suffix(".pdf")):
+        plt.savefig(file, dpi=150, bbox_inches="tight", metadata={"CreationDate": None} if file != path else None)
+    plt.close()
+
 
 def write_report(folder: Path, name: str, data: Any, table: str, figure: Callable[[Path], None] | None = None) -> None:
-    """Writes NAME.json, NAME.md and, if there is a figure, NAME.png. Prints the table and the paths."""
+    """Writes NAME.json, NAME.md and, if there is a figure, NAME.png and NAME.pdf. Prints the table and the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.json", folder / f"{name}.md"]
     paths[0].write_text(json.dumps(data, indent=2) + "\n")

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib import colormaps
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from scripts.common.report import write_report
+from scripts.common.labels import label_points
+from scripts.common.report import save_figure, write_report
 
 
 def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -18,20 +18,24 @@ def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> None:
 def figure(rows: list[dict[str, Any]], path: Path) -> None:
     """Test nll against the time of training: median step times multiplied by the number of steps."""
     models = dict.fromkeys(row["model"] for row in rows)
-    panels = plt.figure(figsize=(5.5 * len(models), 4)).subplots(1, len(models), squeeze=False)[0]
+    panels = plt.figure(figsize=(6 * len(models), 4.6)).subplots(1, len(models), squeeze=False)[0]
+    drawn: list[dict[str, tuple[float, float]]] = []
     for axes, model in zip(panels, models, strict=True):
-        ordered = sorted((row for row in rows if row["model"] == model), key=lambda row: row["nll"])
-        for i, row in enumerate(ordered):
-            minutes = row["seconds_per_step"] * row["steps"] / 60
-            axes.plot(
-                minutes, row["nll"], "os^DvP"[i % 6], color=colormaps["turbo"](i / len(ordered)), label=row["latent"]
-            )
+        points = {
+            row["latent"]: (row["seconds_per_step"] * row["steps"] / 60, row["nll"])
+            for row in sorted((row for row in rows if row["model"] == model), key=lambda row: row["nll"])
+        }
+        drawn.append(points)
+        axes.plot(*zip(*points.values(), strict=True), "o", ms=4, color="#3f86c8")
         axes.set(title=model, xlabel="training, minutes on one thread", ylabel="test nll, nats", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(ScalarFormatter())
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.25, y=0.08)
     plt.tight_layout()
-    plt.savefig(path, dpi=150, bbox_inches="tight")
+    for axes, points in zip(panels, drawn, strict=True):
+        label_points(axes, points)
+    save_figure(path)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

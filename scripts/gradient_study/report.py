@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from scripts.common.report import write_report
+from scripts.common.report import save_figure, write_report
 
 COLUMNS = {
     "temperature": "τ",
@@ -76,4 +76,4 @@ def figure(results: dict[str, Any], path: Path) -> None:
         axes.minorticks_off()
     handles, labels = snr.get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", title="dashed: unbiased")
-    drawing.savefig(path, dpi=130)
+    save_figure(path)

@@ -16,7 +16,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import SemiSupervised
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
-from scripts.common.report import write_report
+from scripts.common.report import save_figure, write_report
 from scripts.common.step_time import timed_step
 
 PAPER = {10: 2.0, 100: 9.9}
@@ -81,7 +81,7 @@ def figure(rows: list[dict[str, float]], path: Path) -> None:
     axes.loglog(classes, [row["exact_steps_per_second"] for row in rows], "s-", label="exact (marginalisation)")
     axes.set(xlabel="classes", ylabel="training steps per second")
     axes.legend()
-    plt.savefig(path, dpi=150, bbox_inches="tight")
+    save_figure(path)
 
 
 def measure_all(output: Path, classes: Sequence[int], batch_size: int, repeats: int) -> None:
