@@ -1,4 +1,5 @@
-# One command each. PYTHON chooses the interpreter: make test PYTHON=python3.12
+# One command each. PYTHON chooses the interpreter, CONSTRAINTS a file of versions:
+# make test PYTHON=python3.12 CONSTRAINTS=constraints/tested.txt
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
 	  { echo "error: Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 	@touch $@
 
 install: $(INSTALLED)   ## the environment alone, in .venv
