@@ -18,7 +18,8 @@ def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], size: fl
 
     Call it when the limits and scales of the axes are final.
     """
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()
     places = {name: axes.transData.transform(point) for name, point in points.items()}
     pixels = figure.dpi / 72  # of a typographic point

@@ -44,7 +44,7 @@ def executed(code: str, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec(compile(tree, "cell", "exec"), names)
         value = eval(compile(ast.Expression(last.value), "cell", "eval"), names) if isinstance(last, ast.Expr) else None
-    shown = "" if value is None or isinstance(value, plt.Figure) else f"{value!r}\n"
+    shown = "" if value is None or isinstance(value, Figure) else f"{value!r}\n"
     return printed.getvalue() + shown
 
 

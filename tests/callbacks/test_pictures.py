@@ -9,11 +9,12 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from discrete_latents.callbacks import Pictures
-from discrete_latents.callbacks.pictures import arrange
+from discrete_latents.callbacks.pictures import LINE, arrange, render
 from discrete_latents.data import ImageData, Images, Splits, digit_counts, digits
 from discrete_latents.latent import GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli, Gaussian, Poisson
 from discrete_latents.models import CategoricalVAE
+from discrete_latents.models.latent_model import Caption
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
 from tests.helpers.fitting import quiet_trainer
@@ -65,6 +66,11 @@ def sizes(folder):
     return {path.name: tuple(read(path).shape[1:]) for path in folder.iterdir()}
 
 
+def cut(picture, height, width):
+    """The grid of a picture, which its words stand above and to the left of."""
+    return picture[:, -height:, -width:]
+
+
 def grid(rows, columns, side=56):
     return rows * (side + 2) + 2, columns * (side + 2) + 2
 
@@ -74,16 +80,41 @@ def grid(rows, columns, side=56):
 def test_testing_writes_three_pictures_and_enlarges_small_images(source, count, tmp_path):
     model, data = make(source)
     make_trainer(Pictures(str(tmp_path / "images"), count=count)).test(model, data, verbose=False)
-    assert sizes(tmp_path / "images") == {
-        "reconstructions.png": grid(2, count),
-        "samples.png": grid(8, 10),
-        "classes.png": grid(min(count, 8), K),
-    }
+    grids = {"reconstructions": grid(2, count), "samples": grid(8, 10), "classes": grid(min(count, 8), K)}
+    lines = {"reconstructions": 1, "samples": 1, "classes": 2}
+    assert {path.stem for path in (tmp_path / "images").iterdir()} == grids.keys()
+    for name, (height, width) in grids.items():
+        picture = read(tmp_path / "images" / f"{name}.png")
+        assert picture.shape[1] == height + lines[name] * LINE
+        assert picture.shape[2] >= width
+        images = cut(picture, height, width)
+        assert (images[:, :2] == 128).all()  # the frame
+        assert (images[:, :, :2] == 128).all()
+        assert (images[:, -2:] == 128).all()
+        above = picture[0, :LINE].float()
+        assert above.max() == 255 > 100 > above.min()  # the title
+
+
+@pytest.mark.parametrize("caption", [Caption("a title"), Caption("", ("first", "second")), Caption("t", (), "abc")])
+def test_words_stand_around_a_grid_and_change_none_of_it(caption):
+    rows = torch.rand(2, 3, 1, 56, 56)
+    bare, worded = (pil_to_tensor(render(rows, each)) for each in (None, caption))
+    assert tuple(bare.shape[1:]) == grid(2, 3)
+    assert torch.equal(cut(worded, *grid(2, 3)), bare)
+    added = [there - here for there, here in zip(worded.shape[1:], bare.shape[1:], strict=True)]
+    assert added[0] == LINE * (bool(caption.title) + bool(caption.columns))
+    assert (added[1] > 0) == bool(caption.rows)
+
+
+def test_a_long_title_is_not_cut():
+    rows = torch.rand(1, 1, 1, 56, 56)
+    width = render(rows, Caption("a title that is longer than the picture is wide")).width
+    assert width > render(rows, Caption("a title that is longer")).width > grid(1, 1)[1]
 
 
 def first_row(path, count):
     """The 8×8 images in the first row of a picture: the middle of each enlarged pixel."""
-    picture = read(path)
+    picture = cut(read(path), *grid(2, count))
     return torch.stack([picture[0, 2:58, 2 + 58 * n : 58 + 58 * n][3::7, 3::7] for n in range(count)])
 
 

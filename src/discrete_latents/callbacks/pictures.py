@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import make_grid
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.checks import whole
@@ -21,12 +22,16 @@ from discrete_latents.data.loaders import first_batch
 from discrete_latents.errors import UserError, first_line
 from discrete_latents.loggers.media import log_pictures
 from discrete_latents.models import LatentModel
+from discrete_latents.models.latent_model import Caption
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.images import after_epoch
 from discrete_latents.runs.tracebacks import write_traceback
 
 log = logging.getLogger(__name__)
 
+TEXT, LINE = 13, 20
+"""Pixels: of letters, and of a line."""
+INK, PAPER = "#1d2126", "#ffffff"
 SMALLEST = 56
 """Smaller images are enlarged to at least this many pixels a side."""
 
@@ -90,17 +95,19 @@ class Pictures(pl.Callback):
         """Draws and writes. kept: a folder for copies, which later pictures do not replace."""
         if not has_pictures(model, trainer):
             return
-        shown: dict[str, Tensor | Figure] = {}
+        shown: dict[str, Image.Image | Figure] = {}
         with self.warned(trainer):
             shown |= model.figures()
         with self.warned(trainer):
-            shown |= {name: render(rows) for name, rows in self.draw(trainer, model, split).items()}
+            captions = model.captions()
+            for name, rows in self.draw(trainer, model, split).items():
+                shown[name] = render(rows, captions.get(name))
         written = {name: self.folder / f"{name}.png" for name in shown}
         for name, picture in shown.items():
             if isinstance(picture, Figure):
                 save = partial(picture.savefig, format="png", dpi=120, bbox_inches="tight")
             else:
-                save = partial(save_image, picture, format="png")
+                save = partial(picture.save, format="PNG")
             atomic_write(written[name], save)
             if kept:
                 atomic_write(kept / written[name].name, written[name].read_bytes())
@@ -111,12 +118,34 @@ def has_pictures(model: pl.LightningModule, trainer: pl.Trainer) -> TypeGuard[La
     return isinstance(model, LatentModel) and not isinstance(trainer.strategy, FSDPStrategy)
 
 
-def render(rows: Tensor) -> Tensor | Figure:
+def render(rows: Tensor, caption: Caption | None = None) -> Image.Image | Figure:
     """A picture of rows of images, or a figure of rows of vectors, with values in [0, 1]."""
-    return arrange(rows) if rows.dim() == 5 else heat_maps(rows)
+    if rows.dim() != 5:
+        return heat_maps(rows, caption)
+    pixels = (arrange(rows) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return captioned(Image.fromarray(pixels), rows.shape[0], rows.shape[1], caption or Caption(""))
 
 
-def heat_maps(rows: Tensor) -> Figure:
+def captioned(grid: Image.Image, rows: int, columns: int, caption: Caption) -> Image.Image:
+    """A grid of images, at the lower right, with its words around it; the grid alone where there are none."""
+    font = ImageFont.load_default(TEXT)
+    names = caption.rows[:rows]
+    beside = [round(font.getlength(name)) + TEXT for name in names]
+    left = max([0, round(font.getlength(caption.title)) + TEXT - grid.width, *beside])
+    top = LINE * (bool(caption.title) + bool(caption.columns))
+    picture = Image.new("RGB", (left + grid.width, top + grid.height), PAPER)
+    picture.paste(grid, (left, top))
+    draw = ImageDraw.Draw(picture)
+    draw.text((max(beside, default=2), LINE // 2), caption.title, INK, font, anchor="lm")
+    height, width = grid.height / rows, grid.width / columns
+    for i, name in enumerate(names):
+        draw.text((left - TEXT // 2, top + (i + 0.5) * height), name, INK, font, anchor="rm")
+    for i, name in enumerate(caption.columns[:columns]):
+        draw.text((left + (i + 0.5) * width, top - LINE // 2), name, INK, font, anchor="mm")
+    return picture
+
+
+def heat_maps(rows: Tensor, caption: Caption | None = None) -> Figure:
     """A panel for each row of vectors, (rows, columns, D): a line for each vector, dark where values are high."""
     figure = Figure(figsize=(8, 0.3 + 0.12 * len(rows) * (rows.shape[1] + 2)))
     panels = figure.subplots(len(rows), squeeze=False, sharex=True).flatten()
@@ -124,6 +153,10 @@ def heat_maps(rows: Tensor) -> Figure:
         panel.imshow(vectors, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         panel.set_yticks([])
     panels[-1].set_xlabel("feature")
+    if caption:
+        panels[0].set_title(caption.title, loc="left", fontsize="medium")
+        for panel, name in zip(panels, caption.rows, strict=False):
+            panel.set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
 
 

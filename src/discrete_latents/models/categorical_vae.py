@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import Objective, layout
 from discrete_latents.latent.distributions import categorical_kl, sample_codes
-from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 
 
@@ -86,4 +86,14 @@ class CategoricalVAE(LatentModel):
             "reconstructions": torch.stack([x, self.decode_codes(codes)]),
             "samples": self.sample(80).unflatten(0, (8, 10)),
             "classes": self.decode_codes(varied),
+        }
+
+    def captions(self) -> dict[str, Caption]:
+        classes = [*map(str, range(self.num_classes))]
+        return {
+            "reconstructions": Caption("images, and E[x | z] for a sampled z", ("x", "E[x | z]")),
+            "samples": Caption("E[x | z] for samples z of the prior"),
+            "classes": Caption(
+                "one latent takes its classes, the others stay", (), [*map(str, range(self.num_classes))]
+            ),
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -21,6 +21,14 @@ Batch = tuple[Tensor, Tensor]
 """x, (B, C, H, W) or (B, D), floats or whole numbers, and labels, (B,)."""
 
 EVALUATION_SEED = 0
+
+
+class Caption(NamedTuple):
+    """Words around a picture: above it, left of each row, and above each column."""
+
+    title: str
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
 
 
 class LatentModel(pl.LightningModule):
@@ -106,6 +114,10 @@ class LatentModel(pl.LightningModule):
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures by name: grids of x, (rows, columns, C, H, W) or (rows, columns, D), in the range of x."""
+        return {}
+
+    def captions(self) -> dict[str, Caption]:
+        """The words around pictures, by their names; a picture may have none."""
         return {}
 
     def compile_step(self) -> None:

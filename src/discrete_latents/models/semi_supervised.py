@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from discrete_latents.checks import share, whole
 from discrete_latents.latent import HardSampler, Objective, Sampler, layout
-from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 
@@ -188,6 +188,13 @@ class SemiSupervised(LatentModel):
         return {
             "classes": every_class(drawn),
             "styles": torch.cat([x.unsqueeze(1), every_class(inferred.unsqueeze(1))], 1),
+        }
+
+    def captions(self) -> dict[str, Caption]:
+        classes = [*map(str, range(self.num_classes))]
+        return {
+            "classes": Caption("rows: a style of the prior; columns: y", (), classes),
+            "styles": Caption("images, and their style with each y", (), ("x", *classes)),
         }
 
     def figures(self) -> dict[str, Figure]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import HardSampler, Objective, layout
-from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 
 HALVES = {
@@ -105,6 +105,9 @@ class StructuredPrediction(LatentModel):
         shown[:, self.asked] = (shown.min() + shown.max()) / 2
         rows = torch.cat([shown.view_as(x).unsqueeze(0), self.complete(x, 6), x.unsqueeze(0)])
         return {"completions": rows.transpose(0, 1)}
+
+    def captions(self) -> dict[str, Caption]:
+        return {"completions": Caption("E[rest | h] for samples h", (), ("given", *["sample"] * 6, "x"))}
 
 
 def given_pixels(given: str | Sequence[str], image_shape: Sequence[int]) -> Tensor:
