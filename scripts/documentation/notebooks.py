@@ -14,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parents[2] / "docs" / "notebooks"
 

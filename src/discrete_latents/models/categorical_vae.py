@@ -93,7 +93,5 @@ class CategoricalVAE(LatentModel):
         return {
             "reconstructions": Caption("images, and E[x | z] for a sampled z", ("x", "E[x | z]")),
             "samples": Caption("E[x | z] for samples z of the prior"),
-            "classes": Caption(
-                "one latent takes its classes, the others stay", (), [*map(str, range(self.num_classes))]
-            ),
+            "classes": Caption("one latent takes its classes, the others stay", (), classes),
         }
