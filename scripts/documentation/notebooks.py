@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
@@ -51,6 +49,7 @@ def executed(code: str, names: dict[str, Any]) -> str:
 
 def page(path: Path, save: Any) -> str:
     """The Markdown of a notebook. save: writes a figure, given its file's name."""
+    matplotlib.use("Agg")
     lines, names, number = [], {}, 0
     for is_code, text in cells(path.read_text(encoding="utf-8")):
         if not is_code:

@@ -32,6 +32,7 @@ def untrained(*words: str, shape: tuple[int, ...] = (1, 8, 8)) -> Run:
 
 MODELS = {
     "mlp": [],
+    "two classes": ["model.num_classes=2"],
     "linear": ["model/network=linear"],
     "cnn": ["model/network=cnn", "model.network.hidden=[8,16]", "model.network.activation=SiLU"],
     "tanh, gaussian": ["model/likelihood=gaussian", "model.network.activation=Tanh"],
@@ -54,7 +55,7 @@ def outcomes(page: Path, script: str, *options: str) -> dict:
 def test_the_page_computes_what_the_model_computes(tmp_path: Path, name: str):
     run = untrained(*MODELS[name])
     x = digits().test.grey[3:4] / 255
-    codes = torch.tensor([[3, 1, 4, 1, 5, 9]])
+    codes = torch.tensor([[3, 1, 4, 1, 5, 9]]) % run.model.num_classes
     page = tmp_path / "explorer.html"
     write_explorer(run, page)
     found = outcomes(
@@ -147,6 +148,7 @@ def test_what_cannot_be_explored_is_one_line(tmp_path: Path, what: str):
 def test_nor_can_other_models(request, monkeypatch, capsys, tmp_path: Path, name: str):
     path = request.getfixturevalue(name)
     monkeypatch.setattr(sys, "argv", ["discrete-latents-explore", str(path), "--output", str(tmp_path / "a.html")])
+    capsys.readouterr()  # of training the run
     with pytest.raises(SystemExit) as ended:
         explore_main()
     out, err = capsys.readouterr()
@@ -173,7 +175,7 @@ def test_latents_that_change_nothing_have_no_effect():
     run = untrained("model/network=linear")
     layer = run.model.decoder[0]
     with torch.no_grad():
-        layer.weight[:, 20:30] = 0
-        layer.weight[:, 40:50] *= 10
+        layer.weight[:, 2::6] = 0  # classes outermost
+        layer.weight[:, 4::6] *= 10
     found = effects(run.model)
     assert found[2] < 1e-6 < found[0] < found[4]

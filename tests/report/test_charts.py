@@ -12,7 +12,7 @@ def test_bounds_share_a_chart_and_come_first_and_what_never_changes_is_left_out(
     found = charts(curves_of(rows))
     assert [chart["title"] for chart in found] == ["bound", "kl"]
     assert [line["label"] for line in found[0]["lines"]] == ["val/nelbo", "train/relaxed_nelbo"]
-    assert [line["dashed"] for line in found[0]["lines"]] == [False, True]
+    assert [line["dashes"] == "none" for line in found[0]["lines"]] == [True, False]
     assert found[0]["lines"][0]["points"] == [(0, 9.0), (1, 8.0)]
     assert found[0]["unit"] == "nats"
 

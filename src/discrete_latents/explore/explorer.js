@@ -76,17 +76,25 @@ function meanOf(output) {
   });
 }
 
+// As latent/layout.py has them: classes outermost, and one unit of -1 or 1 for a latent of two classes.
+function unitsOf(codes) {
+  if (K === 2) return Float32Array.from(codes, (code) => 2 * code - 1);
+  const units = new Float32Array(N * K);
+  codes.forEach((code, n) => { units[code * N + n] = 1; });
+  return units;
+}
+
+const logitsOf = (features, n) => Array.from({ length: K }, (_, k) => (K === 2 ? k * features[n] : features[k * N + n]));
+
 // E[x | z] of class indices.
 function decode(codes) {
-  const z = new Float32Array(N * K);
-  codes.forEach((code, n) => { z[n * K + code] = 1; });
-  return meanOf(run(model.decoder, z).map((value, i) => value + weights[model.bias + i]));
+  return meanOf(run(model.decoder, unitsOf(codes)).map((value, i) => value + weights[model.bias + i]));
 }
 
 // q(z | x): probabilities, latent by latent.
 function encode(x) {
-  const logits = run(model.encoder, Float32Array.from(x, (value, i) => value - weights[model.mean + i]));
-  return Array.from({ length: N }, (_, n) => softmax(logits.subarray(n * K, (n + 1) * K)));
+  const features = run(model.encoder, Float32Array.from(x, (value, i) => value - weights[model.mean + i]));
+  return Array.from({ length: N }, (_, n) => softmax(logitsOf(features, n)));
 }
 
 function softmax(logits) {

@@ -11,10 +11,11 @@ from discrete_latents.api import Run
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.errors import UserError
 from discrete_latents.explore.layers import Weights, layers_of
+from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.likelihoods.base import Likelihood
 from discrete_latents.models import CategoricalVAE
-from discrete_latents.report.look import render
+from discrete_latents.report.look import render_page
 from discrete_latents.runs.results_table import title
 
 HERE = Path(__file__).parent
@@ -29,7 +30,7 @@ def write_explorer(run: Run, path: Path) -> None:
     """Writes the page. Raises UserError for a model that it cannot run."""
     model = explorable(run.model)
     weights = Weights()
-    width = model.num_latents * model.num_classes
+    width = layout.width(model.num_latents, model.num_classes)
     content: dict[str, Any] = {
         "shape": tuple(model.mean_image.shape),
         "latents": model.num_latents,
@@ -44,7 +45,7 @@ def write_explorer(run: Run, path: Path) -> None:
         "effects": [round(effect, 4) for effect in effects(model).tolist()],
     }
     content["weights"] = base64.b64encode(weights.content()).decode()
-    page = render(
+    page = render_page(
         HERE / "explorer.html.jinja",
         [HERE / "explorer.js"],
         data=content,

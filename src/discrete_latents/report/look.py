@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 LOOK = (HERE / "look.css").read_text(encoding="utf-8")
 
 
-def render(template: Path, scripts: Sequence[Path], data: Any, **values: Any) -> str:
+def render_page(template: Path, scripts: Sequence[Path], data: Any, **values: Any) -> str:
     """A page from a template that extends page.html.jinja. All values are escaped.
 
     scripts: run in this order, as one; the page's policy names its hash, so that it runs no other. data: what they

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.printed_command import command, program, setting
 from discrete_latents.report.charts import charts, curves_of
-from discrete_latents.report.look import render
+from discrete_latents.report.look import render_page
 from discrete_latents.report.pictures import embedded
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.files import read_table
@@ -29,7 +29,7 @@ def write_run_report(run: RunDirectory) -> Path:
     page runs its own script alone, named by its hash, and can load nothing.
     """
     results, home = run.read_results(), run.home
-    page = render(
+    page = render_page(
         HERE / "run.html.jinja",
         [HERE / name for name in ("charts.js", "enlarge.js", "run.js")],
         data={"charts": drawn(home)},

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from discrete_latents.errors import UserError
 from discrete_latents.report.charts import COLOURS, points, vertical_range
 from discrete_latents.report.look import HERE as REPORT
-from discrete_latents.report.look import render
+from discrete_latents.report.look import render_page
 from discrete_latents.report.pictures import embedded, is_inside
 from discrete_latents.report.run_report import settings_text
 from discrete_latents.runs.directory import RunDirectory
@@ -65,7 +65,7 @@ def write_html(
     counted = [(len(table.runs) - evaluations, "run"), (evaluations, "evaluation")]
     counts = " and ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count)
     labels = [label(table, row) for row in table.rows]
-    page = render(
+    page = render_page(
         HERE / "report.html.jinja",
         [REPORT / "charts.js", REPORT / "enlarge.js", HERE / "report.js"],
         data={"charts": curve_charts(logged, table.metrics, labels)},
