@@ -32,12 +32,12 @@ def untrained(*words: str, shape: tuple[int, ...] = (1, 8, 8)) -> Run:
 
 MODELS = {
     "mlp": [],
-    "two classes": ["model.num_classes=2"],
-    "linear": ["model/network=linear"],
-    "cnn": ["model/network=cnn", "model.network.hidden=[8,16]", "model.network.activation=SiLU"],
-    "tanh, gaussian": ["model/likelihood=gaussian", "model.network.activation=Tanh"],
-    "logistic": ["model/likelihood=discretized_logistic", "model.network.activation=ELU"],
-    "cnn, logistic": ["model/likelihood=discretized_logistic", "model/network=cnn", "model.network.hidden=[8]"],
+    "two classes": ["model.num_classes=2", "model.network.activation=ELU"],
+    "gaussian": ["model/likelihood=gaussian", "model.network.activation=Tanh"],
+    "cnn, logistic": [
+        *("model/likelihood=discretized_logistic", "model/network=cnn", "model.network.hidden=[8,16]"),
+        "model.network.activation=SiLU",
+    ],
 }
 
 
