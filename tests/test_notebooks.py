@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jaxtyping
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 from scripts.documentation.notebooks import FOLDER, cells, page
@@ -19,13 +20,15 @@ def _as_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     matplotlib.use("Agg")
+    plt.close("all")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "sweep")) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", CASES)
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
 def test_a_notebook_runs_as_a_script(path: Path, capsys: pytest.CaptureFixture[str]):
-    import matplotlib.pyplot as plt
-
     runpy.run_path(str(path))
     assert plt.get_fignums()
     assert capsys.readouterr().out

@@ -14,7 +14,7 @@ import numpy as np
 import discrete_latents
 
 folder = Path(mkdtemp())
-short = ["experiment=vae_digits", "trainer.max_epochs=8", "eval_samples=20", "+trainer.enable_progress_bar=false"]
+short = ["experiment=vae_digits", "trainer.max_epochs=4", "eval_samples=20", "+trainer.enable_progress_bar=false"]
 for latent in ("st_gumbel", "rloo"):
     for seed in (0, 1):
         words = [

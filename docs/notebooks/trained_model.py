@@ -31,7 +31,7 @@ def show(rows, titles=()):
     figure, axes = plt.subplots(len(rows), len(rows[0]), figsize=(len(rows[0]) * 0.7, len(rows) * 0.75), squeeze=False)
     for i, row in enumerate(rows):
         for axis, image in zip(axes[i], row, strict=True):
-            axis.imshow(image[0], cmap="gray", vmin=0, vmax=1)
+            axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         if titles:
             axes[i, 0].set_ylabel(titles[i], rotation=0, ha="right", va="center")
