@@ -40,6 +40,8 @@ def test_the_files_are_found():
 def test_nothing_is_evaluated(path):
     forbidden = {"eval", "exec", "__import__", "os.system", "os.popen", "OmegaConf.register_new_resolver"}
     named = {"OmegaConf.register_new_resolver"} if path.name == "compose.py" else set()  # experiment_name alone
+    if path.parts[-2:] == ("documentation", "notebooks.py"):
+        named = {"exec", "eval"}  # of the scripts in docs/, when the site is built
     for name, given in calls(path):
         assert name not in forbidden - named
         assert given.get("shell") in (None, "False")

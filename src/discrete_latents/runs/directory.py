@@ -43,6 +43,9 @@ class RunDirectory(Directory):
     checkpoints: the folder of the checkpoints, where `callbacks.checkpoint.dirpath` is not the default.
     """
 
+    borrowed = False
+    """Whether nothing may be written here: a run that ships with the package, or a download."""
+
     def __init__(self, folder: str | os.PathLike[str], checkpoints: str | os.PathLike[str] | None = None) -> None:
         super().__init__(folder)
         self.results = self.folder / "results.json"
@@ -70,8 +73,6 @@ class RunDirectory(Directory):
         """The weights of an export, which is a run of a few files: it has no `checkpoints`."""
         self.card = self.folder / "README.md"
         """Says what an export is, to whoever finds it."""
-        self.borrowed = False
-        """Whether nothing may be written here: a run that ships with the package, or a download."""
 
         self.hydra = self.folder / ".hydra"
         """The saved configuration: `save_config` writes all its files at once. In runs of earlier versions, Hydra wrote
