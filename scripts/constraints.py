@@ -15,6 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from discrete_latents.config.command_parser import CommandParser
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "constraints"
 OWN = "discrete-latents"
@@ -69,9 +71,14 @@ def needed(lines: Iterable[str], extras: frozenset[str]) -> list[Requirement]:
     ]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    CommandParser(__doc__).parse_args()
     FOLDER.mkdir(exist_ok=True)
     for name, versions in (("tested", tested()), ("lowest", lowest())):
         path = FOLDER / f"{name}.txt"
         path.write_text("\n".join(["# Written by python -m scripts.constraints.", *versions, ""]), encoding="utf-8")
         print(path.relative_to(ROOT), len(versions))
+
+
+if __name__ == "__main__":
+    main()

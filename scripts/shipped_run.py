@@ -10,8 +10,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from discrete_latents import train
-from discrete_latents.export.run_export import export_run
+from discrete_latents.config.command_parser import CommandParser
 from discrete_latents.runs.shared import SHIPPED
 
 NAME = "vae_digits"
@@ -19,6 +18,10 @@ WORDS = [f"experiment={NAME}", "model.network.hidden=[96]", "beta.start=0.5"]
 
 
 def main() -> None:
+    CommandParser(__doc__).parse_args()
+    from discrete_latents import train
+    from discrete_latents.export.run_export import export_run
+
     with TemporaryDirectory() as folder:
         run = train([*WORDS, f"hydra.run.dir={folder}/run"])
         export_run(run, Path(folder, NAME))
