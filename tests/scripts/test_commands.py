@@ -24,6 +24,8 @@ CONSOLE = {
 MODULES = {
     "discrete_latents.search": "discrete-latents-search",
     "discrete_latents.summary": "discrete-latents-summarize",
+    "discrete_latents.export": "discrete-latents-export",
+    "discrete_latents.explore": "discrete-latents-explore",
 }
 COMMANDS = [*SCRIPTS, *MODULES]
 WRONG = {
@@ -35,6 +37,10 @@ WRONG = {
     "scripts.soak": ["--kills", "0"],
     "discrete_latents.search": ["--trials", "3"],
     "discrete_latents.summary": ["--by"],
+    "discrete_latents.export": [],
+    "discrete_latents.explore": ["a", "b"],
+    "scripts.constraints": ["--lowest"],
+    "scripts.shipped_run": ["vae_mnist"],
 }
 
 WITHOUT_DESCRIPTION = r"^  \S+( \S+)*\n(?! {10})"

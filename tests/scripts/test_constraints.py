@@ -6,7 +6,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts.constraints import FOLDER, lowest, needed, requirements, tested
+from scripts import constraints
+from scripts.constraints import FOLDER, lowest, needed, requirements
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -30,7 +31,7 @@ def test_the_tested_versions_are_allowed_and_name_all_that_is_installed():
 
 
 def test_what_is_installed_here_is_found_with_what_it_needs():
-    names = {line.split("==")[0] for line in tested()}
+    names = {line.split("==")[0] for line in constraints.tested()}
     assert {"torch", "numpy", "hydra-core", "antlr4-python3-runtime"} <= names
     assert not {"discrete-latents", "pip"} & names
 
