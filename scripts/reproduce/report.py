@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from discrete_latents.runs.metrics import direction, scale
+from discrete_latents.summary.means import STUDENT
 from scripts.common.report import write_report
 from scripts.reproduce.table import PaperCell, PaperTable
 
@@ -63,19 +64,29 @@ def markdown(table: PaperTable, found: Sequence[CellResult]) -> str:
 
 
 def cell_text(cell: PaperCell, found: Sequence[CellResult]) -> str:
-    """Our mean and the paper's number in brackets: bold if ours is at least as good, otherwise with the gap."""
+    """Our mean and the paper's number in brackets, with the gap unless ours is better: bold where the 95 % interval of
+    our mean is beyond the paper's number."""
     factor = scale(cell.metric)
     paper = "" if cell.published is None else f" ({cell.published * factor:.1f})"
     if not found:
         return f"–{paper}"
     values = [result["value"] * factor for result in found]
-    ours = f"{mean(values):.1f}" + (f" ± {stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else "")
+    interval = half_interval(values)
+    ours = f"{mean(values):.1f}" + ("" if interval is None else f" ± {interval:.1f}")
     if cell.published is None:
         return ours
     gap = mean(values) - cell.published * factor
-    if round(direction(cell.metric) * gap, 1) <= 0:
+    worse = direction(cell.metric) * gap
+    if interval is not None and worse + interval <= 0:
         return f"**{ours}**{paper}"
-    return f"{ours}{paper[:-1]}; {gap:+.1f})"
+    return f"{ours}{paper}" if round(worse, 1) <= 0 else f"{ours}{paper[:-1]}; {gap:+.1f})"
+
+
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the 95 % interval of a mean over seeds, by Student's t; None for one seed."""
+    if len(values) < 2:
+        return None
+    return STUDENT[min(len(values) - 1, len(STUDENT)) - 1] * stdev(values) / len(values) ** 0.5
 
 
 def legend(cells: Collection[Sequence[CellResult]]) -> str:
@@ -86,8 +97,9 @@ def legend(cells: Collection[Sequence[CellResult]]) -> str:
         seeds += ", not all of them in every cell"
     data = listed(f"{result['data']['name']} ({result['data']['binarization']})" for result in found)
     return (
-        f"Ours (the paper's); bold: at least as good; otherwise the gap; –: not run. {data}; all test images; "
-        f"m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± standard error."
+        f"Ours (the paper's; the gap where ours is worse); bold: better, with its whole interval; –: not run. {data}; all "
+        f"test images; m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± half its 95 % interval "
+        "(Student's t)."
     )
 
 

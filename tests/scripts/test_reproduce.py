@@ -61,15 +61,18 @@ def test_table_1_has_its_28_cells():
     assert {(cell.row, cell.column): cell.published for cell in cells}["VAE (categorical)", "Gumbel-S."] == 101.5
 
 
-def test_ours_is_bold_where_it_is_as_good_and_has_its_gap_where_not():
+def test_ours_is_bold_where_its_interval_is_better_and_has_its_gap_where_it_is_worse():
     nats = PaperCell("row", "column", (), "test/nll", 100.0)
     assert cell_text(nats, []) == "– (100.0)"
-    assert cell_text(nats, [{"value": 99.0}]) == "**99.0** (100.0)"
-    assert cell_text(nats, [{"value": 100.04}]) == "**100.0** (100.0)"
+    assert cell_text(nats, [{"value": 99.0}]) == "99.0 (100.0)"
+    assert cell_text(nats, [{"value": 100.04}]) == "100.0 (100.0)"
     assert cell_text(nats, [{"value": 101.5}]) == "101.5 (100.0; +1.5)"
-    assert cell_text(nats, [{"value": 98.0}, {"value": 99.0}]) == "**98.5 ± 0.5** (100.0)"
+    assert cell_text(nats, [{"value": 98.0}, {"value": 99.0}]) == "98.5 ± 6.4 (100.0)"  # t of 1 is 12.7
+    assert cell_text(nats, [{"value": 98.0}, {"value": 98.2}]) == "**98.1 ± 1.3** (100.0)"
+    assert cell_text(nats, [{"value": 98.0}, {"value": 99.0}, {"value": 98.5}]) == "**98.5 ± 1.2** (100.0)"
     share = PaperCell("row", "column", (), "test/accuracy", 0.926)
-    assert cell_text(share, [{"value": 0.95}]) == "**95.0** (92.6)"
+    assert cell_text(share, [{"value": 0.95}]) == "95.0 (92.6)"
+    assert cell_text(share, [{"value": 0.95}, {"value": 0.951}]) == "**95.0 ± 0.6** (92.6)"
     assert cell_text(share, [{"value": 0.90}]) == "90.0 (92.6; -2.6)"
 
 
@@ -132,7 +135,7 @@ def test_a_table_is_reproduced_and_nothing_is_run_twice(
     folder = runs / "st_gumbel-trainer.max_epochs_2-optimizer.lr_0.01-seed_0-eval_samples_5"
     ended = json.loads((folder / "results.json").read_text())
     assert first[0]["value"] == ended["metrics"]["test/nll"]
-    assert "| GS | **" in Path("results/small.md").read_text()
+    assert "| GS | " in Path("results/small.md").read_text()
     assert "| ST | – | – (0.1) |" in Path("results/small.md").read_text()
 
     stopped = runs / "st_gumbel-trainer.max_epochs_2-optimizer.lr_0.01-seed_1-eval_samples_5"
