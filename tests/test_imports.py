@@ -46,7 +46,7 @@ ORDERS = {
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",
-    "models": "code_usage < latent_model < categorical_vae semi_supervised structured_prediction",
+    "models": "code_usage compiled_loss < latent_model < categorical_vae semi_supervised structured_prediction",
     "networks": "base onednn_linear < cnn mlp < linear",
     "optimization": "rate_schedule < optimization",
     "report": "charts look pictures < run_report",
@@ -61,7 +61,7 @@ ORDERS = {
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
         foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown
-        early_stop initial_weights optimized_metric < build < train evaluate
+        early_stop initial_weights optimized_metric compile_costs < build compile_choice < train evaluate
     """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing

@@ -53,18 +53,28 @@ def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
     On a CPU, numbers of one call with the same last two indices share their bits below 2⁻³². Each number is exactly
     uniform, and any two are independent up to 2⁻³². This halves the random bits, which take most of the time.
     """
-    if device.type == "mps" or torch.compiler.is_compiling():
+    compiling = torch.compiler.is_compiling()
+    if device.type == "mps" or (compiling and device.type != "cpu"):
         coarse, fine = torch.rand((2, *shape), device=device, **source()).unbind()
         coarse = (coarse * 2.0**24).floor()  # compiled uniform numbers have 31 bits, even in float64
         if device.type != "mps":
             coarse, fine = coarse.double(), fine.double()
         return (coarse * 2.0**-24 + fine * 2.0**-24).clamp(min=SMALLEST)
     halves = random_halves(shape) if can_share(shape, device) else None
+    if halves is None and compiling:  # as torch.rand, with all of its bits
+        return ((random_words(shape) & (2**53 - 1)).double() * 2.0**-53).clamp(min=SMALLEST)
     if halves is None:
         return torch.rand(tuple(shape), dtype=torch.float64, device=device, **source()).clamp(min=SMALLEST)
     low = torch.rand(tuple(shape[-2:]), dtype=torch.float64, **source())
     low = low.mul_(2.0**-32 - 2.0**-51).add_(0.5 + 2.0**-52)
     return halves.double().mul_(2.0**-32).add_(low)
+
+
+def random_words(shape: Sequence[int]) -> Tensor:
+    """Integers of 64 random bits, on a CPU."""
+    if torch.compiler.is_compiling():  # without random_; the same numbers, if the compiler leaves randomness to torch
+        return torch.randint(-(2**63), 2**63 - 1, tuple(shape), dtype=torch.int64) ^ -(2**63)
+    return torch.empty(tuple(shape), dtype=torch.int64).random_(-(2**63), None, generator=current())
 
 
 def random_halves(shape: Sequence[int]) -> Tensor | None:
@@ -73,11 +83,13 @@ def random_halves(shape: Sequence[int]) -> Tensor | None:
     None under vmap with different randomness, which torch supports only for its own distributions.
     """
     *leading, last = shape
-    words = torch.empty(*leading, (last + 1) // 2, dtype=torch.int64)
-    try:
-        words.random_(-(2**63), None, generator=current())
-    except RuntimeError:
-        return None
+    if torch.compiler.is_compiling():
+        words = random_words((*leading, (last + 1) // 2))
+    else:
+        try:
+            words = random_words((*leading, (last + 1) // 2))
+        except RuntimeError:
+            return None
     halves = words.view(torch.int32)
     return halves if last % 2 == 0 else halves[..., :last]
 
@@ -100,4 +112,4 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
 
 def can_share(shape: Sequence[int], device: torch.device) -> bool:
     """Whether the low bits are shared over the first dimensions, as described in `uniform`."""
-    return device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(shape[:-2]) > 1
+    return device.type == "cpu" and math.prod(shape[:-2]) > 1

@@ -15,6 +15,7 @@ from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedul
 from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.models.compiled_loss import CompiledLoss, CompiledOrNot
 from discrete_latents.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
@@ -84,7 +85,6 @@ class LatentModel(pl.LightningModule):
         self.register_buffer("output_bias", torch.zeros(*likelihood.output_shape(image_shape)))
         self.trained_bounds: list[Tensor] = []
         self.own_noise = False
-        self.compiled = False
 
     def objective(self, batch: Batch) -> Objective:
         """log p(x | z) of a batch as a function of a sampler.
@@ -120,12 +120,21 @@ class LatentModel(pl.LightningModule):
         """The words around pictures, by their names; a picture may have none."""
         return {}
 
-    def compile_step(self) -> None:
-        """Compiles the loss and its gradient as one graph, in place: checkpoint keys do not change."""
-        # On a GPU a step is hundreds of short kernels: a CUDA graph replays them with one launch.
-        recorded = self.device.type == "cuda" and not self.estimator.replaces_buffers
-        mode = "reduce-overhead" if recorded else None
-        self.training_loss = torch.compile(self.training_loss, fullgraph=True, dynamic=False, mode=mode)
+    def compile_step(self, refused: Callable[[Exception], None] | None = None) -> None:
+        """Compiles the loss and its gradient, in place: checkpoint keys do not change.
+
+        refused: is told why the compiler refuses the model, which then trains as it is; None: the exception is raised.
+        """
+        loss = self.training_loss
+        if self.device.type == "cpu":
+            trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            compiled: Any = CompiledLoss(loss, trained)
+        else:
+            # On a GPU a step is hundreds of short kernels: a CUDA graph replays them with one launch.
+            recorded = self.device.type == "cuda" and not self.estimator.replaces_buffers
+            mode = "reduce-overhead" if recorded else None
+            compiled = torch.compile(loss, fullgraph=True, dynamic=False, mode=mode)
+        self.training_loss = compiled if refused is None else CompiledOrNot(compiled, loss, refused)
 
     def forward(self, batch: Batch) -> Tensor:
         """The estimator's bound, (B,), nats."""
@@ -182,8 +191,6 @@ class LatentModel(pl.LightningModule):
     def on_train_start(self) -> None:
         """Gives each process its own noise; all share the seed of the initial weights."""
         self.trained_bounds = [bound.to(self.device) for bound in self.trained_bounds]
-        if self.compiled and not self.estimator.differentiates:
-            self.compile_step()
         if self.global_rank > 0 and not self.own_noise:
             torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.world_size * self.global_step)
 

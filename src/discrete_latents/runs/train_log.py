@@ -97,3 +97,9 @@ def begin_record() -> None:
     """Writes what was printed so far into train.log, and what will be. To be called once a run is sure to start."""
     for record in records[-1:]:
         record.begin()
+
+
+def note(text: str) -> None:
+    """Writes a line into train.log alone."""
+    for record in records[-1:]:
+        record.write(f"{text}\n")

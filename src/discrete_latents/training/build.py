@@ -76,7 +76,7 @@ def survey(data: pl.LightningDataModule) -> Survey:
 def check_foreign(config: DictConfig, model: pl.LightningModule) -> None:
     """Says which groups a model of the user's own leaves unused. Raises UserError for what it cannot be used with."""
     kind = type(model).__name__
-    if config.compile:
+    if config.compile is True:
         raise UserError(f"compile must be false for a {kind}, which can compile its own parts, got true")
     asked = taken_names(config, "model")
     groups = {"estimator": ("latent", "temperature"), "optimization": ("optimizer",)}
@@ -135,9 +135,6 @@ def build_model(config: DictConfig, data: pl.LightningDataModule) -> pl.Lightnin
         model.optimization.optimizer(model.parameters())
     except (ValueError, TypeError) as error:
         raise UserError(f"optimizer: {first_line(error)}") from error
-    model.compiled = config.compile
-    if model.compiled and model.estimator.differentiates:
-        log.warning("not compiled: %s differentiates within a step", type(model.estimator).__name__)
     return model
 
 

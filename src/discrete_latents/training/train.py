@@ -30,6 +30,7 @@ from discrete_latents.runs.results import describe, write_results
 from discrete_latents.runs.train_log import begin_record
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
+from discrete_latents.training.compile_choice import CompileChoice
 from discrete_latents.training.early_stop import KeptStop
 from discrete_latents.training.foreign import (
     count_parameters,
@@ -109,8 +110,8 @@ def train_in(
     trainer.callbacks[:0] = [best_value, initial]  # type: ignore[attr-defined]
     if not resumed:
         initial.record = load_initial_weights(config, model)
-    clock = RunTime(started)
-    last = [FiniteCheck(), KeptStop(), clock, *([Noise()] if is_foreign(model, data) else []), *callbacks]
+    clock, choice = RunTime(started), CompileChoice(config.compile)
+    last = [FiniteCheck(), KeptStop(), clock, choice, *([Noise()] if is_foreign(model, data) else []), *callbacks]
     # Not earlier: only then is it sure that a run is resumed.
     last.append(LambdaCallback(on_train_start=lambda *_: begin_record(), on_test_start=lambda *_: begin_record()))
     if changes and changes.changed:
@@ -133,6 +134,7 @@ def train_in(
             "seconds": round(clock.seconds, 3),
             "total_seconds": round(clock.total, 3),
             "parameters": parameters,
+            "compiled": choice.compiled,
             **end_of(metrics),
         }
         described = describe(names, config.seed, description(data), config.eval_samples) | {
@@ -228,9 +230,8 @@ def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataMo
     except RuntimeError as error:
         if "Early stopping conditioned on metric" in str(error):
             raise UserError(f"callbacks: {first_line(error)}") from error
-        if not (getattr(model, "compiled", False) and type(error).__module__.startswith("torch._")):
+        if not (isinstance(model, LatentModel) and type(error).__module__.startswith("torch._")):
             raise
-        assert isinstance(model, LatentModel)
         kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
         raise UserError(f"compile = true: {kind} cannot be compiled here: {first_line(error)}") from error
 

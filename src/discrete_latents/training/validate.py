@@ -31,7 +31,9 @@ def check_settings(config: DictConfig) -> None:
     lowest = {"max_epochs": -1, "max_steps": -1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
     lowest |= {"accumulate_grad_batches": 1, "num_sanity_val_steps": -1}
     try:
-        for name in ("compile", "train", "test", "weights_strict", "print_config"):
+        if not isinstance(compiled := config.get("compile", False), bool) and compiled != "auto":
+            raise ValueError(f"compile must be true or false or auto, got {compiled!r}")
+        for name in ("train", "test", "weights_strict", "print_config"):
             truth(name, config.get(name, False))
         if config.trainer.get("gradient_clip_val") is not None:
             positive("trainer.gradient_clip_val", config.trainer.gradient_clip_val)

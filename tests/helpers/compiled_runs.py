@@ -1,0 +1,73 @@
+"""Runs train.py with and without a compiled step in one process, and prints, as JSON, how their weights compare.
+
+Run in a process of its own, since torch.compile does not go through the tests' type checks.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from discrete_latents import cli
+from discrete_latents.runs.directory import RunDirectory
+from discrete_latents.training import compile_costs
+
+COMMON = [
+    *("model.num_latents=3", "model.num_classes=4", "model.network.hidden=[16]", "lr_schedule.hold=1.0"),
+    *("eval_samples=20", "trainer.max_epochs=-1", "trainer.enable_progress_bar=false"),
+]
+STEPS = "trainer.max_steps=100"
+
+
+def train(*words: str) -> None:
+    sys.argv = ["train.py", *words]
+    GlobalHydra.instance().clear()
+    try:
+        cli.train_main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return torch.load(RunDirectory(Path(run)).last, weights_only=True)["state_dict"]
+
+
+def same(first: str, second: str) -> bool:
+    one, other = weights(first), weights(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def distance(first: str, second: str) -> float:
+    """The largest relative difference of a parameter, in its norm."""
+    one, other = weights(first), weights(second)
+    return max(float((one[name] - other[name]).norm() / one[name].norm().clamp(min=1e-3)) for name in one)
+
+
+def compiled(run: str) -> bool:
+    return json.loads(RunDirectory(Path(run)).results.read_text())["compiled"]
+
+
+def main() -> None:
+    train(*COMMON, STEPS, "compile=false", "hydra.run.dir=plain")
+    train(*COMMON, STEPS, "compile=true", "hydra.run.dir=compiled")
+    compile_costs.UNMEASURED["cpu"] = 1
+    for name in ("auto", "again"):
+        train(*COMMON, STEPS, "hydra.run.dir=" + name)
+    train(*COMMON, "trainer.max_steps=57", "hydra.run.dir=parts")
+    compile_costs.UNMEASURED["cpu"] = 10**9  # a run that is resumed keeps to what it did
+    train("resume=parts", STEPS)
+    found = {
+        "compiled": [run for run in ("plain", "compiled", "auto", "again", "parts") if compiled(run)],
+        "from eager": [distance("plain", run) for run in ("compiled", "auto")],
+        "same": [same("auto", other) for other in ("again", "parts")],
+        "changed": not same("plain", "auto"),
+        "costs": len(compile_costs.stored()),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
