@@ -61,7 +61,7 @@ ORDERS = {
     "sweep": "processes saved_sweep < job < sweep",
     "training": """
         foreign validate lightning_settings memory monitors new_run nonfinite outcome resumed_state run_time shutdown
-        early_stop initial_weights optimized_metric compile_costs < build compile_choice < train evaluate
+        contention early_stop initial_weights optimized_metric compile_costs < build compile_choice < train evaluate
     """,
 }
 """Each package's modules and packages, from the bottom up. A module may import what is left of its own `<`, and nothing

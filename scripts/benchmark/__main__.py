@@ -14,14 +14,18 @@
     bound        `experiment=vae_mnist` until the nll (m = 1000) of 1,000 validation images is at most `--nats`
     startup      train.py to the end of its first step, relative to importing torch, lightning and hydra
     estimators   the time of a step of every estimator, relative to gumbel_softmax
+    profile      a step by its parts, without Lightning: see `--profile`
+
+The steps are also kept by processor, with those of other machines, and written side by side.
 
 On a GPU: steps, batches, evaluation and bound.
 
 Contenders:
 
     plain             an eager loop by hand on tensors in memory: default Adam, F.gumbel_softmax
-    ours              `train.py` as users run it: callbacks, progress bar, CSV and checkpoints
-    compiled          the same with compile=true
+    plain_fused       the same with Adam(fused=True)
+    ours              `train.py` with compile=false: callbacks, progress bar, CSV and checkpoints
+    compiled          the same with compile=true, as compile=auto, the default, trains long runs
     compiled_bf16     the same with compile=true and trainer.precision=bf16-mixed
     template          Lightning as templates have it: torchvision's ToTensor, a DataLoader, MeanMetrics (no M2)
     products          the matrix products of a step alone, by torch
@@ -51,6 +55,7 @@ def command_line() -> Namespace:
     add = parser.add_argument
     add("--device", choices=TRAINERS, default="cpu", help="where contenders run")
     add("--only", nargs="+", default=[], choices=WRITERS, metavar="SECTION", help="sections, instead of all")
+    add("--profile", action="store_true", help="where the time of a step goes, and nothing else")
     add("--cases", nargs="+", default=list(CASES), choices=CASES, metavar="CASE", help="models of the steps")
     add(
         "--contenders",
@@ -78,6 +83,8 @@ def command_line() -> Namespace:
     add("--runs", type=Path, default=Path("logs/benchmark"), help="folder of runs and logs")
     add("--output", type=Path, default=Path("results"), help="folder of the report")
     arguments = parser.parse_args()
+    if arguments.profile:
+        arguments.only = ["profile"]
     if arguments.contenders[0] != "plain":
         parser.error("--contenders must start with plain, the reference of the others")
     measurable = list(WRITERS) if arguments.device == "cpu" else ON_GPU

@@ -1,7 +1,7 @@
 """Contenders without Lightning: loops as tutorials write them, and the matrix products of a step alone.
 
 The benchmark starts each in its own process: python -m scripts.benchmark.contenders NAME DATA CASE, NAME being plain,
-products or onednn_products, CASE a `Case` as JSON.
+plain_fused, products or onednn_products, CASE a `Case` as JSON.
 """
 
 import json
@@ -96,12 +96,13 @@ MODELS = {"vae": VAE, "structured": Structured, "semi_supervised": SemiSupervise
 
 
 def plain(root: str, case: Case) -> Iterator[None]:
-    """An eager loop on tensors in memory, default Adam. Yields before every step."""
+    """An eager loop on tensors in memory, Adam as it is by default or fused. Yields before every step."""
+    fused = {"fused": True} if sys.argv[1] == "plain_fused" else {}
     data = datasets.MNIST(root)
     images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255).to(case.device)
     labels = data.targets.to(case.device)
     model = MODELS[case.model](case).to(case.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **fused)
     while True:
         for index in torch.randperm(len(images), device=case.device).split(case.batch):
             yield
@@ -167,7 +168,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     gate = Gate()
-    for _ in (plain if name == "plain" else products)(root, Case(**json.loads(case))):
+    for _ in (products if "products" in name else plain)(root, Case(**json.loads(case))):
         gate.pass_step()
 
 

@@ -22,13 +22,13 @@ BLOCK = 50
 """Steps of a block."""
 
 OURS = {
-    "ours": [],
+    "ours": ["compile=false"],
     "compiled": ["compile=true"],
     "compiled_bf16": ["compile=true", "trainer.precision=bf16-mixed"],
 }
 """Contenders that are train.py with these settings."""
 
-CONTENDERS = ("plain", *OURS, "template", "products", "onednn_products")
+CONTENDERS = ("plain", "plain_fused", *OURS, "template", "products", "onednn_products")
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,8 @@ Section = dict[str, Any]
 
 def tables(results: Section) -> str:
     """Markdown of the sections that were measured."""
-    parts = [write(results[name]) for name, write in WRITERS.items() if name in results]
+    writers = WRITERS | {"processors": processors}
+    parts = [write(results[name]) for name, write in writers.items() if name in results]
     return "\n".join("\n".join(lines) + "\n" for lines in parts)
 
 
@@ -46,6 +47,35 @@ def steps(section: Section) -> list[str]:
         [case, *(peak(phases["steady"].get(name)) for name in found)] for case, phases in by_case(section).items()
     ]
     return [*rows(["time of a step", *found], cells), "", *rows(["peak memory, MiB", *found], memory)]
+
+
+def processors(section: Section) -> list[str]:
+    """Steady steps of each processor: over the plain loop, and over the products alone."""
+    cells = []
+    for processor, cases in section.items():
+        for case, phases in by_case(cases).items():
+            row = phases["steady"]
+            least = min((row[name]["milliseconds"] for name in row if "products" in name), default=None)
+            over = {name: f"{row[name]['ratio']:.2f}" for name in COMPARED if name in row}
+            to_least = {name: f"{row[name]['milliseconds'] / least:.1f}" for name in COMPARED if name in row and least}
+            cells.append(
+                [
+                    *(processor, case, f"{row['plain']['milliseconds']:.2f}"),
+                    *(over.get(name, "") for name in COMPARED),
+                    *(to_least.get(name, "") for name in COMPARED[1:]),
+                ]
+            )
+    heads = [*(f"{name} / plain" for name in COMPARED), *(f"{name} / products" for name in COMPARED[1:])]
+    return rows(["processor", "model", "plain, ms", *heads], cells)
+
+
+COMPARED = ("plain_fused", "ours", "compiled")
+
+
+def profile(section: Section) -> list[str]:
+    parts = list(dict.fromkeys(part for row in section.values() for part in row))
+    cells = [[case, *(f"{row[part]:.2f}" for part in parts)] for case, row in section.items()]
+    return rows(["a step, ms", *parts], cells)
 
 
 def peak(cell: dict[str, float] | None) -> str:
@@ -113,7 +143,9 @@ WRITERS = {
     "bound": bound,
     "startup": startup,
     "estimators": estimators,
+    "profile": profile,
 }
+"""How each section that can be measured is written."""
 
 
 def figure(results: Section, path: Path) -> None:

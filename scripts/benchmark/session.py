@@ -29,10 +29,10 @@ def run_benchmark(arguments: Namespace) -> None:
         raise UserError("--device cuda needs a GPU")
     report = "benchmark" if device == "cpu" else f"benchmark_{device}"
     path = arguments.output / f"{report}.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if arguments.only and path.is_file() else {}
+    former: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     here = machine(device)
-    if results.get("machine") != here:
-        results = {"machine": here}
+    elsewhere = by_processor(former)
+    results = former if arguments.only and former.get("machine") == here else {"machine": here}
     try:
         for section in arguments.sections:
             print(f"measuring {section}", flush=True)
@@ -41,8 +41,22 @@ def run_benchmark(arguments: Namespace) -> None:
                 own[name] = value
     finally:
         results = {name: section for name, section in results.items() if section}
+        if processors := by_processor(results, elsewhere):
+            results["processors"] = processors
+        if arguments.only and former and former["machine"] != here:  # the other machine's report, with these steps
+            results = former | ({"processors": processors} if processors else {})
         draw = figure if {"steps", "batches"} & results.keys() else None
         write_report(arguments.output, report, results, tables(results), draw and (lambda at: figure(results, at)))
+
+
+def by_processor(results: dict[str, Any], others: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The steps of a report and of `others`, by the name of a processor and its instructions."""
+    found = {**results.get("processors", {}), **(others or {})}
+    if results.get("steps"):
+        of = results["machine"]
+        name = of.get("gpu") or f"{of['cpu']}, {of['capability']}"
+        found[name] = {**found.get(name, {}), **results["steps"]}
+    return found
 
 
 def measured(section: str, arguments: Namespace) -> Iterator[tuple[str, Any]]:
@@ -70,6 +84,9 @@ def measured(section: str, arguments: Namespace) -> Iterator[tuple[str, Any]]:
             yield from sections.time_to_bound(arguments.nats, arguments.val_images, overrides, data, folder).items()
         case "startup":
             yield from sections.startup(arguments.starts, data, folder).items()
+        case "profile":
+            settings = {"data": str(data), "cases": [name for name in arguments.cases if cases[name].model == "vae"]}
+            yield from sections.measured_by("parts", settings | {"steps": 50 * blocks}, folder).items()
         case "estimators":
             settings = {"data": str(data), "repeats": arguments.repeats, "latents": arguments.latents}
             yield from sections.measured_by("estimators", settings, folder).items()

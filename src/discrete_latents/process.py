@@ -19,6 +19,7 @@ def prepare_process() -> None:
     if not torch.cuda.is_available():
         # Set by Lightning: torch then looks for the driver's library at every step of an optimiser, 0.4 ms.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # torch.compile, without a GPU
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # debug=profiler prints here
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # Lightning's own, at every fit

@@ -13,7 +13,7 @@ from discrete_latents.training import compile_choice, compile_costs
 from discrete_latents.training.compile_costs import Costs
 from tests.cli.conftest import ROOT, SMALL, same_bits, weights
 
-TRAINED = [*SMALL, "trainer.max_steps=25", "trainer.enable_progress_bar=false"]
+TRAINED = [*SMALL, "trainer.max_steps=25", "+trainer.enable_progress_bar=false"]
 
 
 @pytest.fixture(autouse=True)

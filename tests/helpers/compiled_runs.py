@@ -16,7 +16,7 @@ from discrete_latents.training import compile_costs
 
 COMMON = [
     *("model.num_latents=3", "model.num_classes=4", "model.network.hidden=[16]", "lr_schedule.hold=1.0"),
-    *("eval_samples=20", "trainer.max_epochs=-1", "trainer.enable_progress_bar=false"),
+    *("eval_samples=20", "trainer.max_epochs=-1", "+trainer.enable_progress_bar=false"),
 ]
 STEPS = "trainer.max_steps=100"
 

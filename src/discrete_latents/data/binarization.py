@@ -46,4 +46,4 @@ def draw(pixels: Shaped[Tensor, "n ..."], generator: torch.Generator | None = No
 
 def to_float(pixels: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """Stored grey values as floats in [0, 1]: bytes are divided by 255."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()

@@ -31,7 +31,9 @@ class CompiledLoss:
             options = {"fallback_random": True, "cpp_wrapper": True}
         self.loss = loss
         self.parameters = list(parameters)
-        self.compiled = torch.compile(self.with_gradient, fullgraph=True, dynamic=False, backend=backend, options=options)
+        self.compiled = torch.compile(
+            self.with_gradient, fullgraph=True, dynamic=False, backend=backend, options=options
+        )
         self.shapes: list[torch.Size] | None = None
 
     def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:

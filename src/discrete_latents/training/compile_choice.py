@@ -70,7 +70,10 @@ class CompileChoice(pl.Callback):
 
     def choose(self, trainer: pl.Trainer, model: LatentModel) -> None:
         self.of = compile_costs.key(
-            model, model.device, trainer.precision, getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+            model,
+            model.device,
+            trainer.precision,
+            getattr(trainer.datamodule, "batch_size", None),  # type: ignore[attr-defined]
         )
         costs = compile_costs.read(self.of)
         left = trainer.estimated_stepping_batches - trainer.global_step
@@ -85,7 +88,7 @@ class CompileChoice(pl.Callback):
         if obstacle and (pays or self.chosen):
             why = obstacle
         said = f"compile = auto: {'compiled' if self.compiled else 'not compiled'}, {why}"
-        if self.compiled or obstacle and pays:
+        if self.compiled or (obstacle and pays):
             rank_zero_only(log.info)(said)
         else:  # of a short run, nobody asks
             rank_zero_only(note)(said)

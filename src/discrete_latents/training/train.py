@@ -31,6 +31,7 @@ from discrete_latents.runs.train_log import begin_record
 from discrete_latents.secrecy import masked
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.compile_choice import CompileChoice
+from discrete_latents.training.contention import warn_of_contention
 from discrete_latents.training.early_stop import KeptStop
 from discrete_latents.training.foreign import (
     count_parameters,
@@ -157,6 +158,7 @@ def train_in(
         start_logging(trainer, config, names, again)
         try:
             if config.get("train", True):
+                warn_of_contention(trainer)
                 with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
                     fit(trainer, model, data, resumed)
             elif not initial.record:
