@@ -58,7 +58,7 @@ case $mode in
     rehearsal)
         part machine 20 "$python" -c "import torch; print(torch.__version__)"
         part tests 60 "$python" -m pytest -q -p no:cacheprovider tests/models/test_device_work.py -k would_be_seen
-        part benchmark 90 "$python" -m scripts.benchmark --only steps --cases linear --contenders plain ours \
+        part benchmark 90 "$python" -m scripts.benchmark --only steps --cases linear --contenders plain products \
             --steps 0 --blocks 2 --data "$data" --runs "$out/runs" --output "$out/results"
         part cell 60 "$python" train.py "hydra.run.dir='$out/cell'" trainer.max_epochs=1 eval_samples=2
         ;;

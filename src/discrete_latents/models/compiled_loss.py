@@ -35,6 +35,8 @@ class CompiledLoss:
             self.with_gradient, fullgraph=True, dynamic=False, backend=backend, options=options
         )
         self.shapes: list[torch.Size] | None = None
+        self.shared: bool | None = None
+        """Whether two parameters have one gradient, as those of two biases that are added."""
 
     def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
         """The loss, the mean objective and the gradient of each parameter."""
@@ -50,8 +52,12 @@ class CompiledLoss:
         if shapes != self.shapes or not torch.is_grad_enabled():
             return self.loss(batch)
         loss, bound, gradients = self.compiled(batch)
-        given = list(gradients)
-        del gradients  # a gradient with one owner becomes `.grad` without a copy
+        if self.shared is None:
+            places = [gradient.untyped_storage().data_ptr() for gradient in gradients if gradient is not None]
+            self.shared = len(set(places)) < len(places)
+        # A gradient with one owner becomes `.grad` without a copy.
+        given = [None if each is None else each.clone() for each in gradients] if self.shared else list(gradients)
+        del gradients
         return Given.apply(loss, given, *self.parameters), bound  # type: ignore[return-value]
 
 

@@ -69,7 +69,7 @@ class CompileChoice(pl.Callback):
         self.chosen = True
 
     def choose(self, trainer: pl.Trainer, model: LatentModel) -> None:
-        self.of = compile_costs.key(
+        self.of = compile_costs.cost_key(
             model,
             model.device,
             trainer.precision,
@@ -83,7 +83,9 @@ class CompileChoice(pl.Callback):
             why = f"as this run {'was' if self.compiled else 'was not'} before"
             self.compiled = self.compiled and not obstacle
         else:
-            why = reason(left, costs, model.device.type) if left != float("inf") else "training has no end in steps"
+            why = (
+                why_by_costs(left, costs, model.device.type) if left != float("inf") else "training has no end in steps"
+            )
             self.compiled = pays and left != float("inf") and not obstacle
         if obstacle and (pays or self.chosen):
             why = obstacle
@@ -145,7 +147,7 @@ def no_compiler(device: torch.device) -> str | None:
     return None
 
 
-def reason(left: float, costs: Costs | None, device: str) -> str:
+def why_by_costs(left: float, costs: Costs | None, device: str) -> str:
     """Why a step is compiled or not, by what it costs and saves."""
     if costs is None:
         least = UNMEASURED.get(device)

@@ -53,7 +53,7 @@ def path() -> Path:
     return Path(folder) / "discrete_latents_compile.json"
 
 
-def key(model: nn.Module, device: torch.device, *further: object) -> str:
+def cost_key(model: nn.Module, device: torch.device, *further: object) -> str:
     """What costs belong to: a model by its parts and shapes, the device, the versions, and `further`."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     parts = [
