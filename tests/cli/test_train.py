@@ -36,6 +36,7 @@ RESULTS = (
     "total_seconds",
     "train_images_per_second",
     "parameters",
+    "compiled",
     "versions",
     "git",
     "status",

@@ -76,24 +76,18 @@ class CompileChoice(pl.Callback):
             getattr(trainer.datamodule, "batch_size", None),  # type: ignore[attr-defined]
         )
         costs = compile_costs.read(self.of)
-        left = trainer.estimated_stepping_batches - trainer.global_step
-        pays = left >= (costs.pay_from() if costs else UNMEASURED.get(model.device.type, float("inf")))
-        obstacle = self.obstacle(trainer, model)
+        left, kind = trainer.estimated_stepping_batches - trainer.global_step, model.device.type
         if self.chosen:
-            why = f"as this run {'was' if self.compiled else 'was not'} before"
-            self.compiled = self.compiled and not obstacle
+            wanted, why = self.compiled, f"as this run {'was' if self.compiled else 'was not'} before"
+        elif left == float("inf"):
+            wanted, why = False, "training has no end in steps"
         else:
-            why = (
-                why_by_costs(left, costs, model.device.type) if left != float("inf") else "training has no end in steps"
-            )
-            self.compiled = pays and left != float("inf") and not obstacle
-        if obstacle and (pays or self.chosen):
-            why = obstacle
-        said = f"compile = auto: {'compiled' if self.compiled else 'not compiled'}, {why}"
-        if self.compiled or (obstacle and pays):
-            rank_zero_only(log.info)(said)
-        else:  # of a short run, nobody asks
-            rank_zero_only(note)(said)
+            wanted = left >= (costs.pay_from() if costs else UNMEASURED.get(kind, float("inf")))
+            why = why_by_costs(left, costs, kind)
+        obstacle = self.obstacle(trainer, model) if wanted else None
+        self.compiled = wanted and obstacle is None
+        tell = log.info if wanted else note  # that a short run is not compiled, nobody asks
+        rank_zero_only(tell)(f"compile = auto: {'' if self.compiled else 'not '}compiled, {obstacle or why}")
         self.watched = self.compiled
         self.last: float | None = None
         self.before: list[float] = []
