@@ -97,12 +97,12 @@ MODELS = {"vae": VAE, "structured": Structured, "semi_supervised": SemiSupervise
 
 def plain(root: str, case: Case) -> Iterator[None]:
     """An eager loop on tensors in memory, Adam as it is by default or fused. Yields before every step."""
-    fused = {"fused": True} if sys.argv[1] == "plain_fused" else {}
+    fused = True if sys.argv[1] == "plain_fused" else None
     data = datasets.MNIST(root)
     images = torch.bernoulli(data.data[:50_000].flatten(1).float() / 255).to(case.device)
     labels = data.targets.to(case.device)
     model = MODELS[case.model](case).to(case.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **fused)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
     while True:
         for index in torch.randperm(len(images), device=case.device).split(case.batch):
             yield

@@ -86,7 +86,7 @@ class CompileChoice(pl.Callback):
             why = why_by_costs(left, costs, kind)
         obstacle = self.obstacle(trainer, model) if wanted else None
         self.compiled = wanted and obstacle is None
-        tell = log.info if wanted else note  # that a short run is not compiled, nobody asks
+        tell: Any = log.info if wanted else note  # that a short run is not compiled, nobody asks
         rank_zero_only(tell)(f"compile = auto: {'' if self.compiled else 'not '}compiled, {obstacle or why}")
         self.watched = self.compiled
         self.last: float | None = None
