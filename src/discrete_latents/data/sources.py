@@ -1,10 +1,13 @@
 """Where data come from. A source is called without arguments and returns `Splits` of images or vectors."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 
+from discrete_latents.checks import whole
 from discrete_latents.data.image_checks import check_label_layout, check_layout
 from discrete_latents.data.mnist_files import FAMILY, check_file, read_mnist_files
 from discrete_latents.data.splits import Images, Splits
@@ -13,6 +16,20 @@ DIGITS = Path(__file__).with_name("handwritten_digits.npz")
 """The test set of the UCI data set "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998,
 doi.org/10.24432/C50P49, CC BY 4.0) with the values and in the order of scikit-learn's `load_digits`: `counts`, uint8,
 (1797, 64), and `labels`, uint8, (1797,)."""
+
+PHOTOGRAPHS = Path(__file__).with_name("photographs.npz")
+"""Two photographs at half of their size, as scikit-learn has them in `load_sample_images`: `china`, uint8, (214, 320,
+3), by danielbuechele (flickr.com/photos/danielbuechele/6061409035), and `flower`, the same, by vultilion
+(flickr.com/photos/vultilion/6056698931), both CC BY 2.0. `python -m scripts.photographs` writes the file."""
+
+PATCH = 32
+"""Pixels a side."""
+
+COLOURED = {"CIFAR10": ({"train": True}, {"train": False}), "SVHN": ({"split": "train"}, {"split": "test"})}
+"""torchvision's classes of RGB images, and what chooses their training and test images."""
+
+HELD_OUT = 5000
+"""Of their training images, for validation."""
 
 
 def digits() -> Splits:
@@ -32,6 +49,32 @@ def digit_counts() -> Splits:
     order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))
     train, val, test = order.split([len(counts) - 500, 250, 250])
     return Splits(*(Images(counts[part], labels[part]) for part in (train, val, test)))
+
+
+def patches(stride: int = 4) -> Splits:
+    """Patches of 32×32 RGB pixels of two photographs, part of this package; the label is the photograph's number.
+
+    Each photograph is cut into vertical bands, and a patch lies within one: no pixel is in two splits. Training patches
+    are `stride` pixels apart, the others 8. Raises ValueError unless stride is a whole number of at least 1.
+    """
+    whole("source.stride", stride)
+    bands = {"train": [(0, 96), (192, 320)], "val": [(96, 144)], "test": [(144, 192)]}
+    with np.load(PHOTOGRAPHS, allow_pickle=False) as file:
+        photographs = [torch.from_numpy(file[name]).movedim(-1, 0) for name in ("china", "flower")]
+    splits = []
+    for split, parts in bands.items():
+        step = stride if split == "train" else 8
+        found = [
+            [cut(photograph[..., left:right], step) for left, right in parts] for photograph in photographs
+        ]
+        x = [torch.cat(regions) for regions in found]
+        splits.append(Images(torch.cat(x), torch.arange(len(x)).repeat_interleave(torch.tensor([*map(len, x)]))))
+    return Splits(*splits)
+
+
+def cut(region: torch.Tensor, step: int) -> torch.Tensor:
+    """All patches of a region, (C, H, W), `step` pixels apart: (n, C, 32, 32)."""
+    return region.unfold(1, PATCH, step).unfold(2, PATCH, step).flatten(1, 2).movedim(1, 0).contiguous()
 
 
 def arrays(folder: str) -> Splits:
@@ -74,6 +117,29 @@ def map_array(path: Path) -> np.memmap:
         array.close()
         raise ValueError(f"{path} must be a .npy file of one array, got an .npz archive of {', '.join(array.files)}")
     return array
+
+
+def torchvision_photographs(dataset: str, root: str) -> Splits:
+    """CIFAR10 or SVHN, RGB images of 32×32 pixels, by the name of torchvision's class: the last 5,000 training images
+    are for validation. Downloaded into `root` where they are missing.
+
+    Raises FileNotFoundError where they are neither there nor can be downloaded, ValueError for another name.
+    """
+    if dataset not in COLOURED:
+        raise ValueError(f"source.dataset must be one of {', '.join(COLOURED)}, got {dataset!r}")
+    folder = Path(root).expanduser()
+    read = []
+    for words in COLOURED[dataset]:
+        try:
+            images: Any = getattr(torchvision.datasets, dataset)(str(folder), download=True, **words)
+        except (OSError, RuntimeError, ImportError) as error:
+            said = " ".join(str(error).split())
+            raise FileNotFoundError(f"{dataset} is not in {folder} and cannot be downloaded ({said})") from error
+        x = torch.from_numpy(np.asarray(images.data))
+        labels = images.targets if dataset == "CIFAR10" else images.labels
+        read.append(Images(x.movedim(-1, 1) if x.shape[-1] == 3 else x, torch.as_tensor(np.asarray(labels)).long()))
+    (x, labels), test = read
+    return Splits(Images(x[:-HELD_OUT], labels[:-HELD_OUT]), Images(x[-HELD_OUT:], labels[-HELD_OUT:]), test)
 
 
 def torchvision_images(dataset: str, root: str) -> Splits:

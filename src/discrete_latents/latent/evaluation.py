@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout, masks
@@ -32,17 +33,33 @@ class HardSampler(Sampler):
         return super().leading() if self.sampled else self.shape
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+        codes, kl = self.draw_recorded(logits, prior, shape)
+        return layout.one_hot(codes, logits.shape[-1], logits.dtype), kl
+
+    def draw_vectors(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...], codebook: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        codes, kl = self.draw_recorded(logits, prior, shape)
+        return F.embedding(codes, codebook), kl
+
+    def draw_recorded(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        """Class indices, (*S, B, N), and their KL term."""
         codes = draw_codes(logits, shape)
         self.codes.append(codes)
-        z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
         if prior is None:
-            return z, 0.0
+            return codes, 0.0
         if not self.sampled:
-            return z, categorical_kl(logits, prior)
+            return codes, categorical_kl(logits, prior)
         log_p = layout.log_softmax(prior)
         log_ratio = layout.log_softmax(logits) - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
         log_ratio = log_ratio.expand(*codes.shape, -1)
-        return z, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+        return codes, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def known(self, codes: Int[Tensor, "B N"], kl: Float[Tensor, " B"]) -> None:
+        super().known(codes, kl)
+        self.codes.append(codes)
 
 
 class HardBound(Estimator):

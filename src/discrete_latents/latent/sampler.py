@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrete_latents.latent import masks
@@ -55,6 +55,18 @@ class Sampler:
         assert self.drawn_by is not None
         return self.drawn_by(logits, prior, shape)
 
+    def draw_vectors(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...], codebook: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        """`draw`, with the vector of each latent in place of z."""
+        z, kl = self.draw(logits, prior, shape)
+        return z @ codebook, kl
+
+    def known(self, codes: Int[Tensor, "B N"], kl: Float[Tensor, " B"]) -> None:
+        """Takes note of latents that are a function of x, as a quantiser's, and of the KL of that certain code."""
+        self.kl = self.kl + kl
+        self.drawn = True
+
     def standard_normal(self, mean: Tensor) -> Tensor:
         """The noise of one `normal` call."""
         shape = (*(self.shape if mean.dim() == 2 else ()), *mean.shape)
@@ -82,13 +94,20 @@ class Sampler:
                 "put further dimensions into the batch B or the latents N, and a single latent at N = 1"
             )
 
-    def __call__(self, logits: Float[Tensor, "*_ K"], prior: Float[Tensor, "..."] | None = None) -> Tensor:
+    def __call__(
+        self,
+        logits: Float[Tensor, "*_ K"],
+        prior: Float[Tensor, "..."] | None = None,
+        codebook: Float[Tensor, "K D"] | None = None,
+    ) -> Tensor:
         """Draws N latents of K classes, (*S, B, N, K), in the dtype of the logits.
 
         logits: (B, N, K), or (*S, B, N, K) if they depend on an earlier draw of this sampler. A class whose logit is
             −inf, or the lowest number of its dtype, is masked: never drawn, without gradient, as if it did not exist.
         prior: logits that broadcast to those of z: (N, K), (K,) for all latents, (B, N, K), (*S, B, N, K). Its KL is
             added to `kl`; it is +inf if the prior masks a class that the logits do not.
+        codebook: a vector for each class. If given, the result is the vector of each latent, (*S, B, N, D): the product
+            of z with the codebook, or a look-up where no gradient is asked for.
 
         Noise, softmax and KL are computed in at least float32, even under autocast: half precision cuts the tail of
         Gumbel noise. Raises ValueError for other shapes, and if all classes of a latent are masked
@@ -102,7 +121,11 @@ class Sampler:
                 prior = masks.float32_logits(prior)
                 if prior.shape[-2:] != logits.shape[-2:]:
                     prior = prior.expand(*prior.shape[:-2], *logits.shape[-2:])
-            z, kl = self.draw(masks.with_finite_logits(logits), prior, shape)
+            finite = masks.with_finite_logits(logits)
+            if codebook is None:
+                z, kl = self.draw(finite, prior, shape)
+            else:
+                z, kl = self.draw_vectors(finite, prior, shape, codebook.to(finite.dtype))
         self.kl = self.kl + kl
         self.calls.append((logits, prior))
         self.drawn = True

@@ -32,10 +32,13 @@ CHOICES = {
 class Likelihood(nn.Module):
     """The distribution of x, (B, *shape), given a decoder's output, (*S, B, *output_shape(shape)).
 
-    takes: the kinds of x, as `KINDS` names them, and their cases. outputs: a decoder's outputs for each feature.
+    takes: the kinds of x, as `KINDS` names them, and their cases. masses: those of which log_prob is of a
+    probability, so that it is a number of bits, and not a density or a cross-entropy. outputs: a decoder's outputs for
+    each feature.
     """
 
     takes: Collection[str] = tuple(KINDS)
+    masses: Collection[str] = ()
     outputs: int = 1
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:

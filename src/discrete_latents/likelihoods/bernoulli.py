@@ -20,6 +20,7 @@ class Bernoulli(Likelihood):
     """
 
     takes = ("grey",)
+    masses = ("binary",)
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         compiling = torch.compiler.is_compiling()

@@ -16,6 +16,7 @@ class Categorical(Likelihood):
     """
 
     takes = ("whole",)
+    masses = ("whole",)
 
     def __init__(self, categories: int = 256) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ class DiscretizedLogistic(Likelihood):
     """
 
     takes = ("levels",)
+    masses = ("levels", "binary")
     outputs = 2
 
     def __init__(self, scale: float = 0.1) -> None:

@@ -11,6 +11,7 @@ class Poisson(Likelihood):
     """Counts, independent given z; the output is their log-rate. Networks read log(1 + count)."""
 
     takes = ("whole",)
+    masses = ("whole",)
 
     def inputs(self, x: Real[Tensor, "B ..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "B ..."]:
         return x.to(mean.dtype).log1p() - mean.log1p()

@@ -23,9 +23,11 @@ class CodeUsage(Metric):
         self.add_state("counts", torch.zeros(num_latents, num_classes), dist_reduce_fx="sum")
 
     def update(self, codes: Int[Tensor, "B N"]) -> None:
-        classes = torch.arange(self.counts.shape[-1], device=codes.device)
-        # Not in place: the counts may be inference-mode tensors.
-        self.counts = self.counts + (codes.unsqueeze(-1) == classes).sum(0)
+        latents, classes = self.counts.shape
+        places = codes + classes * torch.arange(latents, device=codes.device)
+        drawn = torch.zeros_like(self.counts).view(-1)
+        drawn.scatter_add_(0, places.flatten(), torch.ones_like(places, dtype=drawn.dtype).flatten())
+        self.counts = self.counts + drawn.view_as(self.counts)  # not in place: they may be inference-mode tensors
 
     def compute(self) -> dict[str, Tensor]:
         frequencies = self.counts / self.counts.sum(-1, keepdim=True)

@@ -249,7 +249,7 @@ class LatentModel(pl.LightningModule):
         values = {"nelbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, **values}
         if self.estimator.relaxed:
             values["relaxed_nelbo"] = -self(batch)
-        self.code_usage.update(torch.cat(sampler.codes, -1))
+        values |= self.observe(batch, sampler, values["nelbo"])
         count = len(reconstruction)
         self.log_dict(
             {f"{split}/{name}": value.sum() / max(count, 1) for name, value in values.items()},
@@ -259,6 +259,11 @@ class LatentModel(pl.LightningModule):
             # A float: Lightning would round the mean of integers over processes to an integer.
             batch_size=float(count),  # type: ignore[arg-type]
         )
+
+    def observe(self, batch: Batch, sampler: HardSampler, nelbo: Tensor) -> dict[str, Tensor]:
+        """Counts the codes that were drawn in an evaluation. Returns further metrics of each image, (B,), by name."""
+        self.code_usage.update(torch.cat(sampler.codes, -1))
+        return {}
 
     def on_validation_epoch_end(self) -> None:
         self.finish_evaluation("val")

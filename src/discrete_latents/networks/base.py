@@ -41,6 +41,18 @@ class Network:
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
         raise NotImplementedError
 
+    def grid(self, image_shape: Sequence[int]) -> tuple[int, int]:
+        """The height and width of what `grid_encoder` makes of an image. Raises ValueError where there is no grid."""
+        raise ValueError(f"network must keep a grid of features, as resnet does, got {type(self).__name__}")
+
+    def grid_encoder(self, image_shape: Sequence[int], channels: int) -> nn.Module:
+        """From an image to `channels` features of each cell of a grid, (*S, B, channels, h, w)."""
+        raise NotImplementedError
+
+    def grid_decoder(self, channels: int, image_shape: Sequence[int]) -> nn.Module:
+        """From a grid of features to an image."""
+        raise NotImplementedError
+
 
 def widths(name: str, values: Sequence[int]) -> list[int]:
     """`values` as a list. Raises ValueError unless they are whole numbers of at least 1."""

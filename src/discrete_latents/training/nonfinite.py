@@ -20,9 +20,11 @@ class LogitSampler(HardSampler):
         super().__init__()
         self.largest: list[Tensor] = []
 
-    def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
+    def draw_recorded(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
         self.largest.append(logits.abs().max())
-        return super().draw(logits, prior, shape)
+        return super().draw_recorded(logits, prior, shape)
 
 
 class FiniteCheck(pl.Callback):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl
@@ -61,6 +62,12 @@ class Recorder(HardSampler):
         before = self.kl if self.sampled else self.kl + kl
         self.sites.append(Site(logits, z, before.detach() if isinstance(before, Tensor) else before))
         return z, kl
+
+    def draw_vectors(
+        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...], codebook: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        _, kl = self.draw(logits, prior, shape)
+        return F.embedding(self.codes[-1], codebook), kl
 
     def standard_normal(self, mean: Tensor) -> Tensor:
         self.noise.append(super().standard_normal(mean))

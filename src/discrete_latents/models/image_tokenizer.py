@@ -1,0 +1,191 @@
+"""An image tokeniser: a grid of codes from one codebook, under any estimator, or under a quantiser to compare with."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Real
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from discrete_latents.checks import whole
+from discrete_latents.latent import HardBound, HardSampler, NotDefined, Objective, Sampler, layout
+from discrete_latents.latent.distributions import sample_codes
+from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.networks import Network
+from discrete_latents.quantizers import Quantizer
+
+PRIORS = ("uniform", "per_code", "per_position")
+SMALLEST_OF_SSIM = 11
+"""Pixels a side: those of SSIM's window."""
+
+
+class ImageTokenizer(LatentModel):
+    """x → a grid of h×w codes of K classes → x: the discrete VAE of Ramesh et al. 2021, section 2.1.
+
+    The encoder gives the logits of the N = h·w latents, one codebook embeds what is drawn, and the decoder sees the
+    grid of vectors. With a `Quantizer` in the estimator's place, the encoder gives vectors, and the code is a function
+    of x; its KL counts N log K in evaluation.
+
+    Args:
+        image_shape: (C, H, W).
+        num_classes: K, the size of the codebook.
+        network: one that keeps a grid, as ResNet.
+        prior: "uniform", or trained from uniform: "per_code" for all positions together, "per_position" for each.
+        width: of the codebook's vectors.
+
+    The other arguments: `LatentModel`. Raises ValueError for another prior or a network without a grid, and NotDefined
+    for a quantiser where the KL is weighted or the prior is trained.
+
+    Logs, beside what all models do: dead_codes, those of K that no image of the split has; mse, psnr and ssim of
+    E[x | z], the latter two of values in [0, 1]; bits_per_dim, the nelbo in bits for each number of an image, where the
+    likelihood is of whole levels. code_usage and perplexity are of the codebook, over all positions.
+    """
+
+    prior_logits: Tensor
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_classes: int,
+        network: Network,
+        prior: str = "uniform",
+        width: int = 64,
+        **common: Any,
+    ) -> None:
+        if prior not in PRIORS:
+            raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
+        input_shape = common["likelihood"].inputs(*[torch.zeros(1, *image_shape)] * 2).shape[1:]
+        grid = network.grid(input_shape)
+        super().__init__(image_shape, num_latents=math.prod(grid), num_classes=num_classes, **common)
+        self.grid = grid
+        self.code_usage = CodeUsage(1, num_classes)
+        self.counts = self.code_usage.counts  # of the last evaluation
+        channels = width = whole("width", width)
+        quantizer = self.quantizer
+        if quantizer is None:
+            features = layout.width(1, num_classes)
+            self.codebook = nn.Parameter(torch.randn(num_classes, width))
+        else:
+            if self.kl_weight.changes or prior != "uniform":
+                raise NotDefined(
+                    f"{type(quantizer).__name__} is a deterministic code with no KL: beta must be 1, free_bits 0 and "
+                    "prior uniform"
+                )
+            features = channels = quantizer.prepare(image_shape, num_classes, width)
+            self.evaluator = HardBound(1)  # all samples are the same
+        self.encoder = network.grid_encoder(input_shape, features)
+        self.decoder = network.grid_decoder(channels, self.likelihood.output_shape(image_shape))
+        positions = self.num_latents if prior == "per_position" else 1
+        self.prior_logits = nn.Parameter(torch.zeros(positions, num_classes), requires_grad=prior != "uniform")
+
+    @property
+    def quantizer(self) -> Quantizer | None:
+        """The estimator, where it is a quantiser."""
+        return self.estimator if isinstance(self.estimator, Quantizer) else None
+
+    def features(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B F N"]:
+        return self.encoder(self.inputs(x)).flatten(-2)
+
+    def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
+        """Logits of q(z | x)."""
+        return layout.to_logits(self.features(x).flatten(-2), self.num_classes)
+
+    def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:
+        """The parameters of the likelihood given the vectors of the codes."""
+        return self.decoder(vectors.transpose(-1, -2).unflatten(-1, self.grid)) + self.output_bias
+
+    def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
+        """The vectors of class indices."""
+        return nn.functional.embedding(codes, self.codebook) if self.quantizer is None else self.quantizer.look_up(codes)
+
+    def encode_codes(self, x: Real[Tensor, "B ..."]) -> Int[Tensor, "B N"]:
+        """The most probable class of each latent."""
+        if self.quantizer is None:
+            return self.encode(x).argmax(-1)
+        return self.quantizer.code(self.features(x).mT)[1]
+
+    def decode_codes(self, codes: Int[Tensor, "*S B N"]) -> Float[Tensor, "..."]:
+        """E[x | z] for class indices."""
+        return self.likelihood.mean(self.decode(self.look_up(codes).to(self.output_bias.dtype)))
+
+    def objective(self, batch: Batch) -> Objective:
+        x, _ = batch
+        if self.quantizer is not None:
+            known = self.quantizer.code(self.features(x).mT)
+        else:
+            logits, known = self.encode(x), None
+
+        def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
+            if known is None:
+                vectors = sample(logits, prior=self.prior_logits, codebook=self.codebook)
+            else:
+                vectors, codes, kl = known
+                assert isinstance(sample, Sampler)
+                sample.known(codes, kl)
+                vectors = vectors.expand(*sample.shape, *vectors.shape)
+            return self.likelihood.log_prob(x, self.decode(vectors))
+
+        return log_likelihood
+
+    def sample(self, count: int) -> Float[Tensor, "count ..."]:
+        """E[x | z] for z sampled from the prior, which knows nothing of neighbours: see `priors`."""
+        return self.decode_codes(sample_codes(self.prior_logits.expand(self.num_latents, -1), count))
+
+    def observe(self, batch: Batch, sampler: HardSampler, nelbo: Tensor) -> dict[str, Tensor]:
+        (codes,), (x, _) = sampler.codes, batch
+        self.code_usage.update(codes.reshape(-1, 1))
+        mean = self.decode_codes(codes)
+        x = x.to(mean.dtype)
+        found = {"mse": (x - mean).square().flatten(1).mean(1)}
+        if self.kind not in ("real", "whole"):
+            mean = mean.clamp(0, 1)
+            error = (x - mean).square().flatten(1).mean(1)
+            found["psnr"] = -10 * error.clamp(min=1e-10).log10()
+            if min(x.shape[-2:]) >= SMALLEST_OF_SSIM and len(x):
+                ssim = structural_similarity_index_measure(mean, x, reduction="none", data_range=1.0)
+                found["ssim"] = torch.as_tensor(ssim).reshape(-1)
+        if self.kind in self.likelihood.masses:
+            found["bits_per_dim"] = nelbo / (math.log(2) * x[0].numel())
+        return found
+
+    def finish_evaluation(self, split: str) -> None:
+        with self.code_usage.sync_context():
+            self.counts = self.code_usage.counts.clone()
+        self.log(f"{split}/dead_codes", (self.counts == 0).sum().float(), sync_dist=True)
+        super().finish_evaluation(split)
+
+    def figures(self) -> dict[str, Figure]:
+        """`code_use`: how often each code was drawn in the last evaluation, the most frequent first."""
+        counts = self.counts.flatten().sort(descending=True).values.cpu()
+        figure = Figure(figsize=(6, 3))
+        panel = figure.subplots()
+        panel.fill_between(range(len(counts)), (counts / counts.sum().clamp(min=1)).numpy(), step="mid")
+        panel.axhline(1 / len(counts), color="grey", linewidth=0.8, linestyle="--")
+        panel.set_xlabel(f"code, by frequency ({int((counts == 0).sum())} of {len(counts)} not drawn)")
+        panel.set_ylabel("share of draws")
+        return {"code_use": figure}
+
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures by name:
+
+        - `reconstructions`: images above E[x | z] for a hard z
+        - `samples`: from the prior
+        - `codebook`: what each of the batch's most frequent codes draws where it stands at every position
+        """
+        x, _ = batch
+        sampler = HardSampler()
+        self.objective(batch)(sampler)
+        (codes,) = sampler.codes
+        common = codes.flatten().bincount(minlength=self.num_classes).argsort(descending=True, stable=True)
+        rows = min(8, self.num_classes // 4)
+        drawn = common[: rows * (columns := min(12, self.num_classes // rows))]
+        alone = self.decode_codes(drawn.unsqueeze(-1).expand(-1, self.num_latents))
+        return {
+            "reconstructions": torch.stack([x.to(alone.dtype), self.decode_codes(codes)]),
+            "samples": self.sample(40).unflatten(0, (4, 10)),
+            "codebook": alone.unflatten(0, (rows, columns)),
+        }

@@ -1,0 +1,96 @@
+"""Convolutional networks with residual blocks, between images and grids of features."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from discrete_latents.checks import whole
+from discrete_latents.networks.base import Network
+from discrete_latents.networks.cnn import CNN, AnyBatch, OutputsLast
+from discrete_latents.networks.onednn_linear import OneDNNLinear
+
+
+class ResNet(CNN):
+    """Convolutions of stride 2 with `hidden` channels, each followed by residual blocks; the decoder mirrors them.
+
+    Two widths make an image's grid 4× smaller in height and width. `grid_encoder` and `grid_decoder` keep the grid: a
+    cell's features depend on the image around it. `encoder` and `decoder` add one linear map to and from all features.
+
+    Args:
+        blocks: residual blocks after each change of size.
+
+    The other arguments: `Network`. Raises ValueError if an image cannot be halved once per width.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        decoder_hidden: Sequence[int] | None = None,
+        activation: str = "ReLU",
+        blocks: int = 1,
+    ) -> None:
+        Network.__init__(self, hidden, decoder_hidden, activation)
+        self.blocks = whole("blocks", blocks, least=0)
+
+    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
+        small = self.smallest(image_shape, "hidden", self.hidden)
+        linear = OneDNNLinear(math.prod(small), features)
+        return AnyBatch(nn.Sequential(*self.downwards(image_shape), nn.Flatten(), linear), event_dims=3)
+
+    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        _, height, width = self.smallest(image_shape[:3], "decoder_hidden", self.decoder_hidden)
+        small = (self.decoder_hidden[0], height, width)
+        spread = (OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small))
+        return AnyBatch(nn.Sequential(*spread, *self.upwards(image_shape)), event_dims=1)
+
+    def grid(self, image_shape: Sequence[int]) -> tuple[int, int]:
+        below, above = (
+            self.smallest(image_shape, *pair)[1:]
+            for pair in (("hidden", self.hidden), ("decoder_hidden", self.decoder_hidden))
+        )
+        if below != above:
+            raise ValueError(
+                f"decoder_hidden must have as many widths as hidden = {self.hidden}, got {self.decoder_hidden}"
+            )
+        return below
+
+    def grid_encoder(self, image_shape: Sequence[int], channels: int) -> nn.Module:
+        return AnyBatch(
+            nn.Sequential(*self.downwards(image_shape), nn.Conv2d(self.hidden[-1], channels, 1)), event_dims=3
+        )
+
+    def grid_decoder(self, channels: int, image_shape: Sequence[int]) -> nn.Module:
+        first = nn.Conv2d(channels, self.decoder_hidden[0], 3, padding=1)
+        return AnyBatch(nn.Sequential(first, *self.upwards(image_shape)), event_dims=3)
+
+    def downwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
+            layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+            layers += [ResidualBlock(outputs, self.activation) for _ in range(self.blocks)]
+            layers.append(self.activation())
+        return layers
+
+    def upwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
+        image_shape, outputs = image_shape[:3], image_shape[3:]
+        layers: list[nn.Module] = []
+        for before, after in pairwise([*self.decoder_hidden, image_shape[0] * math.prod(outputs)]):
+            layers += [ResidualBlock(before, self.activation) for _ in range(self.blocks)]
+            layers += [self.activation(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        return [*layers, *(OutputsLast(count) for count in outputs)]
+
+
+class ResidualBlock(nn.Module):
+    """x + a 1×1 convolution of a 3×3 convolution of x (van den Oord et al. 2017, section 4.1)."""
+
+    def __init__(self, channels: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            activation(), nn.Conv2d(channels, channels, 3, padding=1), activation(), nn.Conv2d(channels, channels, 1)
+        )
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return x + self.change(x)

@@ -1,0 +1,8 @@
+"""Deterministic codes, to compare the estimators with: options of the group `latent`, for model=image_tokenizer alone."""
+
+from discrete_latents.quantizers.base import Quantizer
+from discrete_latents.quantizers.fsq import FSQ
+from discrete_latents.quantizers.lfq import LFQ
+from discrete_latents.quantizers.vq import VQ
+
+__all__ = ["FSQ", "LFQ", "VQ", "Quantizer"]
