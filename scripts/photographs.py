@@ -1,6 +1,6 @@
 """Writes the photographs of `data=patches` from scikit-learn's two sample pictures, at half of their size.
 
-    python -m scripts.photographs
+python -m scripts.photographs
 """
 
 import numpy as np

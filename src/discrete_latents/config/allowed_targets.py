@@ -40,21 +40,27 @@ BASELINE = Allowed("discrete_latents.latent.score_function.baselines", "torch.nn
 LIGHTNING = "lightning.pytorch"
 
 PLACES: dict[str, tuple[Allowed, ...]] = {
-    "model": (Allowed("discrete_latents.models", f"{LIGHTNING}.LightningModule"),),
+    "model": (
+        Allowed("discrete_latents.models", f"{LIGHTNING}.LightningModule"),
+        Allowed("discrete_latents.priors", f"{LIGHTNING}.LightningModule"),
+    ),
     "model.network": (NETWORK,),
     "model.classifier": (NETWORK,),
     "model.likelihood": (Allowed("discrete_latents.likelihoods", "discrete_latents.likelihoods.Likelihood"),),
     "model.beta": (KL,),
     "model.free_bits": (KL,),
     "model.**": (Allowed("torch.nn", "torch.nn.Module"),),
-    "latent": (ESTIMATOR,),
+    "latent": (ESTIMATOR, Allowed("discrete_latents.quantizers", "discrete_latents.quantizers.Quantizer")),
     "latent.temperature": (TEMPERATURE,),
     "latent.baselines.*": (BASELINE,),
     "temperature": (TEMPERATURE,),
     "beta": (KL,),
     "free_bits": (KL,),
     "data": (Allowed("discrete_latents.data", f"{LIGHTNING}.LightningDataModule"),),
-    "data.source": (Allowed("discrete_latents.data.sources", "discrete_latents.data.Splits", returned=True),),
+    "data.source": (
+        Allowed("discrete_latents.data.sources", "discrete_latents.data.Splits", returned=True),
+        Allowed("discrete_latents.priors", "discrete_latents.data.Splits", returned=True),
+    ),
     "data.augmentation": (Allowed("discrete_latents.data.augmentation", "discrete_latents.data.Augmentation"),),
     "optimizer": (Allowed("discrete_latents.optimization", "discrete_latents.optimization.Optimization"),),
     "optimizer.schedule": (RATE,),

@@ -27,7 +27,7 @@ RENAMED = {
 
 LATER: dict[str, Any] = {"eval_samples": 1000, "compile": False, "steps_per_loop": 25, "resume": None}
 LATER |= {"train": True, "test": True, "weights": None, "weights_strict": True, "optimized_metric": None, "tags": []}
-LATER |= {"print_config": False}
+LATER |= {"print_config": False, "tokenizer": None}
 """Settings that runs from before them lack → what they had."""
 
 OPTIMIZATION = "discrete_latents.optimization.Optimization"

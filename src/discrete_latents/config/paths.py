@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from discrete_latents.config.overrides import hydra_value, multirun, parsed, quoted, unquoted, value_of
 
-READ = ("resume", "run", "sweep.resume", "evaluation.run", "weights")
+READ = ("resume", "run", "sweep.resume", "evaluation.run", "weights", "tokenizer")
 """Settings that name existing folders."""
 
 WRITTEN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "search.dir")

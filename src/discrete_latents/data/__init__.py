@@ -3,7 +3,14 @@
 from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.datamodule import ImageData
 from discrete_latents.data.loaders import Loaders
-from discrete_latents.data.sources import arrays, digit_counts, digits, patches, torchvision_images, torchvision_photographs
+from discrete_latents.data.sources import (
+    arrays,
+    digit_counts,
+    digits,
+    patches,
+    torchvision_images,
+    torchvision_photographs,
+)
 from discrete_latents.data.splits import Images, Splits
 
 __all__ = [

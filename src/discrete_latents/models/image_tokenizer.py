@@ -100,7 +100,9 @@ class ImageTokenizer(LatentModel):
 
     def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
         """The vectors of class indices."""
-        return nn.functional.embedding(codes, self.codebook) if self.quantizer is None else self.quantizer.look_up(codes)
+        return (
+            nn.functional.embedding(codes, self.codebook) if self.quantizer is None else self.quantizer.look_up(codes)
+        )
 
     def encode_codes(self, x: Real[Tensor, "B ..."]) -> Int[Tensor, "B N"]:
         """The most probable class of each latent."""
