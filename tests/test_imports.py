@@ -16,8 +16,8 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
-        < config networks likelihoods optimization loggers < data models report < callbacks < training < sweep < cli
-        < embedded search summary < api < explore export < start
+        < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
+        < sweep < cli < embedded search summary < api < explore export priors < start
     """,
     "callbacks": """
         code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
@@ -46,9 +46,14 @@ ORDERS = {
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",
-    "models": "code_usage compiled_loss < latent_model < categorical_vae semi_supervised structured_prediction",
-    "networks": "base onednn_linear < cnn mlp < linear",
+    "models": """
+        code_usage compiled_loss < latent_model
+        < categorical_vae image_tokenizer semi_supervised structured_prediction
+    """,
+    "networks": "base onednn_linear < cnn mlp < linear resnet",
     "optimization": "rate_schedule < optimization",
+    "priors": "tokenizer < code_prior code_splits",
+    "quantizers": "base < fsq lfq vq",
     "report": "charts look pictures < run_report",
     "runs": """
         metrics files images saved_hydra source_commit < archive exported_weights history saved_yaml < checkpoints
@@ -69,7 +74,7 @@ beside it. A package's `__init__` and `__main__` stand above all of them."""
 
 OPTIONS = {
     *("callbacks", "data", "latent.pathwise", "latent.score_function", "likelihoods", "loggers", "models", "networks"),
-    "optimization",
+    *("optimization", "quantizers"),
 }
 """Packages of options: a file that somebody adds needs no place, and may import all that are named above."""
 

@@ -41,7 +41,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from discrete_latents.config.command_parser import CommandParser, positive_number, whole_number
-from discrete_latents.config.compose import group_options
+from discrete_latents.config.compose import estimator_options
 from discrete_latents.errors import UserError, fail
 from scripts.benchmark.cases import CASES, TRAINERS
 from scripts.benchmark.race import BLOCK, CONTENDERS
@@ -75,7 +75,7 @@ def command_line() -> Namespace:
     add("--nats", type=positive_number, default=101.5, help="nll at which section bound ends")
     add("--val-images", type=whole_number(), default=1000, help="validation images of section bound")
     add("--starts", type=whole_number(), default=5, help="repetitions of section startup")
-    latents = group_options()["latent"]
+    latents = estimator_options()
     add("--latents", nargs="+", default=latents, choices=latents, metavar="LATENT", help="of section estimators")
     add("--repeats", type=whole_number(), default=50, help="timed steps of each estimator")
     data = Path(os.environ.get("DISCRETE_LATENTS_DATA", "data"))

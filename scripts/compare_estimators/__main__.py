@@ -14,13 +14,13 @@ gumbel_softmax. The variance is that of the gradient for the logits, averaged ov
 from pathlib import Path
 
 from discrete_latents.config.command_parser import CommandParser, whole_number
-from discrete_latents.config.compose import group_options
+from discrete_latents.config.compose import estimator_options
 
 
 def main() -> None:
     parser = CommandParser(__doc__)
     add = parser.add_argument
-    names = group_options()["latent"]
+    names = estimator_options()
     add("overrides", nargs="*", metavar="key=value", help="further settings of train.py")
     add("--latents", nargs="+", default=names, choices=names, metavar="LATENT", help="options of latent")
     add("--experiment", default="vae_mnist", help="option of experiment")

@@ -21,6 +21,9 @@ that arrives at the draw. `∇ :=` is a backward rule that is not the derivative
 
 *Unbiased* estimators are tested against the gradient that enumeration gives. *Passes* are runs of the decoder in a
 training step; L is the number of stochastic layers, K^N the number of states.
+
+`vq`, `fsq` and `lfq` are no estimators but deterministic codes, to compare with: `model=image_tokenizer` alone takes
+them.
 """
 
 
@@ -36,7 +39,7 @@ def option(name: str, about: dict[str, Any]) -> tuple[str, str]:
     row = f"| [`{name}`](#{name}) | {about.get('gradient', '')} | {unbiased} | {about.get('passes', '')} | {paper} |"
     formula = f"{convert(about['formula'], display='block')}\n\n" if about.get("formula") else ""
     settings = (ROOT / "configs" / "latent" / f"{name}.yaml").read_text().rstrip()
-    api = f"::: discrete_latents.latent.{kind.__name__}\n    options: {{heading_level: 3, members: false}}\n\n"
+    api = f"::: {target}\n    options: {{heading_level: 3, members: false}}\n\n"
     return row, f"## {name} {{ #{name} }}\n\n{paper}\n\n{formula}```yaml\n{settings}\n```\n\n{api}"
 
 

@@ -30,14 +30,16 @@ Measured = dict[str, Any]
 
 
 def compose_latents(folder: Path | None) -> dict[str, DictConfig]:
-    """A configuration with each option of `latent`, by name. Raises UserError for a folder that has none."""
+    """A configuration with each estimator of `latent`, by name. Raises UserError for a folder that has none."""
     folders = [CONFIGS] if folder is None else [CONFIGS, folder]
     if not any((folders[-1] / "latent").glob("*.yaml")):
         raise UserError(f"--config-dir = {folder} has no latent/*.yaml")
     names = sorted({path.stem for place in folders for path in (place / "latent").glob("*.yaml")})
     overrides = ["~experiment", "temperature=constant", f"hydra.searchpath=['file://{folders[-1].absolute()}']"]
     with configurations():
-        return {name: compose("train", [*overrides, f"latent={name}"]) for name in names}
+        found = {name: compose("train", [*overrides, f"latent={name}"]) for name in names}
+    ours = "discrete_latents.quantizers."  # which have no gradient of a distribution
+    return {name: config for name, config in found.items() if not str(config.latent._target_).startswith(ours)}
 
 
 def make_estimator(config: DictConfig, temperature: float, held: bool = False) -> Estimator:

@@ -12,12 +12,15 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from discrete_latents.config.compose import composed
+from discrete_latents.config.compose import composed, estimator_options
 from discrete_latents.latent import Constant, Estimator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-LATENTS = sorted(path.stem for path in (CONFIGS / "latent").glob("*.yaml"))
+LATENTS = estimator_options()
 """Every estimator, found by its YAML."""
+
+QUANTIZERS = sorted({path.stem for path in (CONFIGS / "latent").glob("*.yaml")} - {*LATENTS})
+"""The deterministic codes of the same group, which model=image_tokenizer alone takes."""
 
 
 def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> Estimator:

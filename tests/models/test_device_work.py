@@ -16,7 +16,7 @@ from tests.helpers.problems import LATENTS, traits
 from tests.helpers.tables import rest_is_slow
 
 ROOT = Path(__file__).parents[2]
-MODELS = ["categorical_vae", "structured_prediction", "semi_supervised"]
+MODELS = ["categorical_vae", "structured_prediction", "semi_supervised", "image_tokenizer"]
 WAITS = {
     "_local_scalar_dense",
     "nonzero",
@@ -49,7 +49,8 @@ def model_of(model_name, latent, *words, device="cpu"):
     """A small model that has met its first batch, and the batch."""
     words = [f"model={model_name}", f"latent={latent}", "paths.output_dir=.", *words]
     if model_name != "semi_supervised":
-        words += ["model.num_latents=2", f"model.num_classes={2 if traits(latent).bernoulli else 3}"]
+        words += [f"model.num_classes={2 if traits(latent).bernoulli else 3}"]
+        words += ["model.num_latents=2"] if model_name != "image_tokenizer" else []
     else:
         words += ["model.labelled_batch_size=5"]
     config = composed(words)

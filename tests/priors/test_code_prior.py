@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from torch.nn import functional as F
 
 from discrete_latents.config.compose import composed
 from discrete_latents.errors import UserError
+from discrete_latents.latent import StraightThrough
+from discrete_latents.likelihoods import Gaussian
+from discrete_latents.models import ImageTokenizer
+from discrete_latents.networks import ResNet
 from discrete_latents.optimization import Optimization
 from discrete_latents.priors import CodePrior, code_prior, codes
 from discrete_latents.runs.directory import RunDirectory
@@ -19,16 +24,17 @@ from discrete_latents.training.train import train
 WORDS = ["model=image_tokenizer", "model.network.hidden=[4,6]", "model.width=5", "model.num_classes=3"]
 
 
-class Stub:
-    """Stands for a tokeniser."""
-
-    def __init__(self, num_latents: int, num_classes: int) -> None:
-        self.num_latents, self.num_classes = num_latents, num_classes
-
-
 def made(num_latents: int, num_classes: int, monkeypatch: Any) -> CodePrior:
     torch.manual_seed(0)
-    run = type("R", (), {"model": Stub(num_latents, num_classes)})
+    tokenizer = ImageTokenizer(
+        (1, 4, 4 * num_latents),
+        num_classes=num_classes,
+        network=ResNet([2, 2]),
+        estimator=StraightThrough(),
+        likelihood=Gaussian(),
+        optimization=Optimization(torch.optim.Adam),
+    )
+    run = SimpleNamespace(model=tokenizer)
     monkeypatch.setattr(code_prior, "load_tokenizer", lambda path: run)
     prior = CodePrior("x", Optimization(torch.optim.Adam), width=8, layers=1, heads=2).eval()
     torch.nn.init.normal_(prior.head[-1].weight)
@@ -81,8 +87,8 @@ def test_probabilities_are_those_of_its_own_samples(monkeypatch):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    config = composed([*WORDS, "trainer.max_epochs=1", "eval_samples=2", f"paths.output_dir='{folder}'"])
-    config.trainer.limit_train_batches = 3
+    words = [*WORDS, "trainer.max_epochs=1", "eval_samples=2", "+trainer.limit_train_batches=3"]
+    config = composed([*words, f"paths.output_dir='{folder}'"])
     train(config, {"experiment": "any", "latent": "gumbel_softmax"})
     RunDirectory(folder).save_config(config)
     return folder
@@ -108,5 +114,5 @@ def test_codes_are_those_of_the_tokenizer(tokenizer):
 
 @pytest.mark.parametrize("folder", [None, "nowhere"])
 def test_what_is_no_tokenizer_is_one_line(folder):
-    with pytest.raises(UserError, match="tokenizer must be the RUN_DIR|nowhere"):
+    with pytest.raises(UserError, match=r"tokenizer must be the RUN_DIR|nowhere"):
         codes(folder)

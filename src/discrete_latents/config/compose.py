@@ -94,6 +94,12 @@ def group_options() -> dict[str, list[str]]:
     return {group: names for group, names in options.items() if names}
 
 
+def estimator_options() -> list[str]:
+    """The options of `latent` without the quantisers, which are no estimators."""
+    texts = {path.stem: path.read_text() for path in (CONFIGS / "latent").glob("*.yaml")}
+    return sorted(name for name, text in texts.items() if "discrete_latents.quantizers." not in text)
+
+
 def known_settings(config_name: str, groups: Iterable[str], overrides: Iterable[str]) -> set[str]:
     """All dotted keys of a configuration with the options that overrides choose."""
     return set(dotted(OmegaConf.to_container(composed_with_options(config_name, groups, overrides))))

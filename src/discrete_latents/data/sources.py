@@ -55,7 +55,8 @@ def patches(stride: int = 4) -> Splits:
     """Patches of 32×32 RGB pixels of two photographs, part of this package; the label is the photograph's number.
 
     Each photograph is cut into vertical bands, and a patch lies within one: no pixel is in two splits. Training patches
-    are `stride` pixels apart, the others 8, in an order shuffled once. Raises ValueError unless stride is a whole number of at least 1.
+    are `stride` pixels apart, the others 8, in an order shuffled once. Raises ValueError unless stride is a whole
+    number of at least 1.
     """
     whole("source.stride", stride)
     bands = {"train": [(0, 96), (192, 320)], "val": [(96, 144)], "test": [(144, 192)]}

@@ -36,6 +36,8 @@ class ImageTokenizer(LatentModel):
         network: one that keeps a grid, as ResNet.
         prior: "uniform", or trained from uniform: "per_code" for all positions together, "per_position" for each.
         width: of the codebook's vectors.
+        logits: "free", of the encoder's own for each class, or "distance": the encoder gives a vector f, and the logits
+            are −‖f − e_k‖² / 2σ² to the codebook's vectors e, with σ trained (Takida et al. 2022, section 3.2).
 
     The other arguments: `LatentModel`. Raises ValueError for another prior or a network without a grid, and NotDefined
     for a quantiser where the KL is weighted or the prior is trained.
@@ -54,10 +56,13 @@ class ImageTokenizer(LatentModel):
         network: Network,
         prior: str = "uniform",
         width: int = 64,
+        logits: str = "free",
         **common: Any,
     ) -> None:
         if prior not in PRIORS:
             raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
+        if logits not in ("free", "distance"):
+            raise ValueError(f"logits must be free or distance, got {logits!r}")
         input_shape = common["likelihood"].inputs(*[torch.zeros(1, *image_shape)] * 2).shape[1:]
         grid = network.grid(input_shape)
         super().__init__(image_shape, num_latents=math.prod(grid), num_classes=num_classes, **common)
@@ -66,8 +71,10 @@ class ImageTokenizer(LatentModel):
         self.counts = self.code_usage.counts  # of the last evaluation
         channels = width = whole("width", width)
         quantizer = self.quantizer
+        self.by_distance = logits == "distance"
         if quantizer is None:
-            features = layout.width(1, num_classes)
+            features = width if self.by_distance else layout.width(1, num_classes)
+            self.log_precision = nn.Parameter(torch.tensor(-math.log(width)), requires_grad=self.by_distance)
             self.codebook = nn.Parameter(torch.randn(num_classes, width))
         else:
             if self.kl_weight.changes or prior != "uniform":
@@ -92,6 +99,10 @@ class ImageTokenizer(LatentModel):
 
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
+        if self.by_distance:
+            f = self.features(x).mT
+            near = f @ self.codebook.T - self.codebook.square().sum(-1) / 2  # ‖f‖² is the same for all classes
+            return self.log_precision.exp() * near
         return layout.to_logits(self.features(x).flatten(-2), self.num_classes)
 
     def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:

@@ -1,4 +1,4 @@
-"""Deterministic codes, to compare the estimators with: options of the group `latent`, for model=image_tokenizer alone."""
+"""Deterministic codes, to compare the estimators with: options of `latent` for model=image_tokenizer alone."""
 
 from discrete_latents.quantizers.base import Quantizer
 from discrete_latents.quantizers.fsq import FSQ

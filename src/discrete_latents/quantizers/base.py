@@ -36,8 +36,7 @@ class Quantizer(Estimator):
         Raises ValueError for a K that the quantiser does not have.
         """
         self.num_classes, self.weight = num_classes, float(math.prod(image_shape))
-        channels = self.build(num_classes, width)
-        return channels
+        return self.build(num_classes, width)
 
     def build(self, num_classes: int, width: int) -> int:
         raise NotImplementedError
@@ -51,7 +50,7 @@ class Quantizer(Estimator):
         raise NotImplementedError
 
     def code(self, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors and codes as of `quantize`, and the KL of each image, (B,): N log K, with the gradient of the loss."""
+        """Vectors and codes as of `quantize`, and each image's KL, (B,): N log K, with the gradient of the loss."""
         with torch.autocast(x.device.type, enabled=False):
             vectors, codes, loss = self.quantize(x.float() if x.dtype != torch.float64 else x)
         loss = self.weight * loss
