@@ -4,12 +4,13 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from discrete_latents.data import digit_counts, digits, torchvision_images
+from discrete_latents.data import digit_counts, digits, patches, sources, torchvision_images, torchvision_photographs
 
 
 @pytest.fixture
@@ -171,3 +172,67 @@ def test_damaged_files_name_their_folder_and_what_to_do(damage, tmp_path):
     DAMAGES[damage](folder)
     with pytest.raises(ValueError, match=f"^the files in {re.escape(str(folder))} are damaged .*delete that folder"):
         torchvision_images("MNIST", str(tmp_path))
+
+
+# Patches of photographs
+
+
+def test_no_pixel_of_the_photographs_is_in_two_splits(monkeypatch, tmp_path):
+    """Of photographs in which every pixel is another: its number, in base 256."""
+    numbers = np.arange(214 * 320)
+    unlike = [np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536 + 2 * k], -1) for k in range(2)]
+    shaped = [each.astype(np.uint8).reshape(214, 320, 3) for each in unlike]
+    np.savez(tmp_path / "p.npz", china=shaped[0], flower=shaped[1])
+    monkeypatch.setattr(sources, "PHOTOGRAPHS", tmp_path / "p.npz")
+    base = torch.tensor([1, 256, 65536]).view(1, 3, 1, 1)
+    pixels = [{*(part.x.long() * base).sum(1).flatten().tolist()} for part in patches()]
+    assert all(pixels)
+    assert not pixels[0] & pixels[1]
+    assert not pixels[0] & pixels[2]
+    assert not pixels[1] & pixels[2]
+
+
+def test_patches_are_rgb_of_both_photographs():
+    splits = patches()
+    assert [tuple(part.x.shape) for part in splits] == [(3864, 3, 32, 32), (138, 3, 32, 32), (138, 3, 32, 32)]
+    assert all(part.x.dtype == torch.uint8 for part in splits)
+    assert all(part.labels.bincount().tolist() == [len(part.x) // 2] * 2 for part in splits)
+    assert torch.equal(patches().test.x, splits.test.x)
+
+
+@pytest.mark.parametrize("stride", [0, 1.5, "4"])
+def test_a_stride_is_a_whole_number(stride):
+    with pytest.raises(ValueError, match=r"source.stride must be a whole number"):
+        patches(stride)
+
+
+class Coloured:
+    """Stands for torchvision's CIFAR10 and SVHN: 6,000 training images and 10 test images."""
+
+    def __init__(self, root, download, train=None, split=None):
+        assert download
+        of_training = train or split == "train"
+        count, shape = (6000 if of_training else 10), ((32, 32, 3) if split is None else (3, 32, 32))
+        self.data = np.zeros((count, *shape), np.uint8)
+        self.data[..., 0] = 7
+        self.targets = self.labels = [3] * count
+
+
+@pytest.mark.parametrize("dataset", ["CIFAR10", "SVHN"])
+def test_coloured_images_have_their_channels_first(dataset, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"torchvision.datasets.{dataset}", Coloured)
+    splits = torchvision_photographs(dataset, str(tmp_path))
+    assert [tuple(part.x.shape) for part in splits] == [(1000, 3, 32, 32), (5000, 3, 32, 32), (10, 3, 32, 32)]
+    assert splits.val.labels.unique().tolist() == [3]
+    assert int(splits.test.x[0, 0, 5, 5]) == (7 if dataset == "CIFAR10" else 0)
+
+
+def test_coloured_images_that_cannot_be_had_are_one_line(monkeypatch, tmp_path):
+    def refused(*_, **__):
+        raise RuntimeError("no\nnetwork")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", refused)
+    with pytest.raises(FileNotFoundError, match=r"CIFAR10 is not in .* and cannot be downloaded \(no network\)"):
+        torchvision_photographs("CIFAR10", str(tmp_path))
+    with pytest.raises(ValueError, match=r"source.dataset must be one of CIFAR10, SVHN, got 'ImageNet'"):
+        torchvision_photographs("ImageNet", str(tmp_path))

@@ -13,6 +13,7 @@ from discrete_latents.latent.distributions import (
     exp_concrete,
     exp_concrete_log_prob,
     gumbel_like,
+    mixed_with_uniform,
     sample_codes,
 )
 
@@ -121,3 +122,21 @@ def test_a_class_without_probability_is_never_drawn():
 def test_a_class_without_probability_is_not_drawn_where_the_uniform_draw_is_zero(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "rand", lambda *shape, **kind: torch.zeros(*shape, **kind))
     assert sample_codes(torch.tensor([[-1e4, 0.0, 0.0]]), 4).tolist() == [[1]] * 4
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_a_mixture_with_the_uniform_distribution_is_that_of_probabilities(share):
+    logits = 30 * torch.randn(5, 4, 3, dtype=torch.float64)
+    expected = (1 - share) * logits.softmax(-1) + share / 3
+    torch.testing.assert_close(mixed_with_uniform(logits, share).exp(), expected)
+
+
+def test_a_masked_class_has_no_part_of_the_uniform_distribution():
+    logits = torch.tensor([[0.0, 50.0, -math.inf]])
+    mixed = mixed_with_uniform(logits, 0.2)
+    torch.testing.assert_close(mixed.exp(), torch.tensor([[0.1, 0.9, 0.0]]))
+
+
+def test_without_a_share_logits_are_as_they_were():
+    logits = torch.randn(2, 3, 4)
+    assert mixed_with_uniform(logits, 0) is logits

@@ -12,13 +12,16 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional as F
 
 from discrete_latents.callbacks import LearningRate, TemperatureSchedule
+from discrete_latents.config.compose import composed
 from discrete_latents.data import ImageData, Images, Splits, digits
-from discrete_latents.latent import Concrete, Exact, Exponential, GumbelSoftmax, STGumbel
+from discrete_latents.errors import UserError
+from discrete_latents.latent import Concrete, Exact, Exponential, GumbelSoftmax, HardSampler, STGumbel
 from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch_loop
 from discrete_latents.likelihoods import Bernoulli
-from discrete_latents.models import CategoricalVAE
+from discrete_latents.models import CategoricalVAE, LatentModel
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import LinearRate, Optimization
+from discrete_latents.training.build import make_model
 from tests.helpers.fitting import quiet_trainer
 
 N, K = 3, 4
@@ -429,3 +432,26 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(splits, tmp_pa
     trainer = fit(resumed, data, resume=path, **length)
     assert trainer.global_step == length.get("max_steps", 3 * length.get("limit_train_batches", 7))
     assert_same(state(resumed), state(whole))
+
+
+@pytest.mark.parametrize("model", ["categorical_vae", "structured_prediction", "semi_supervised", "image_tokenizer"])
+def test_no_class_is_less_likely_than_its_part_of_the_uniform_distribution(model):
+    """In whatever draws from q, training and evaluation alike."""
+    words = [f"model={model}", "model.uniform_mix=0.3", "model.num_classes=4"]
+    config = composed(words)
+    built = make_model(config, (1, 8, 8))
+    assert isinstance(built, LatentModel)
+    with torch.no_grad():
+        for weight in built.parameters():
+            weight.mul_(50)
+    x = torch.rand(20, 1, 8, 8)
+    sampler = HardSampler()
+    built.objective((x, torch.zeros(20, dtype=torch.int64)))(sampler)
+    for logits, _ in sampler.calls:
+        assert logits.softmax(-1).min() > 0.3 / 4 - 1e-4
+        torch.testing.assert_close(logits.exp().sum(-1), torch.ones(logits.shape[:-1]))
+
+
+def test_a_share_of_the_uniform_distribution_is_below_1():
+    with pytest.raises(UserError, match="uniform_mix must be at least 0 and below 1"):
+        make_model(composed(["model.uniform_mix=1.0"]), (1, 8, 8))

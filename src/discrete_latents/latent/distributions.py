@@ -92,6 +92,18 @@ def conditional_gumbels(
     return torch.where(z > 0.5, largest, others)
 
 
+def mixed_with_uniform(logits: Float[Tensor, "... K"], share: float) -> Float[Tensor, "... K"]:
+    """log((1 − share) π + share / K) of the probabilities π: no class is less likely than share / K ("unimix" of Hafner
+    et al. 2023). A masked class stays masked, and is none of the K."""
+    if share == 0:
+        return logits
+    finite = masks.with_finite_logits(logits)
+    there = masks.allowed(finite)
+    least = math.log(share) - there.sum(-1, keepdim=True).to(finite.dtype).log()
+    mixed = torch.logaddexp(layout.log_softmax(finite) + math.log1p(-share), least)
+    return mixed.masked_fill(~there, -math.inf).to(logits.dtype)
+
+
 def categorical_log_prob(z: Float[Tensor, "*#batch N K"], logits: Float[Tensor, "*#batch N K"]) -> Float[Tensor, "..."]:
     """Σ_n log p(z_n) for one-hot z; −inf if a class of z is masked."""
     if masks.none(logits):

@@ -41,7 +41,7 @@ class CategoricalVAE(LatentModel):
 
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
-        return layout.to_logits(self.encoder(self.inputs(x)), self.num_classes)
+        return self.mixed(layout.to_logits(self.encoder(self.inputs(x)), self.num_classes))
 
     def decode(self, z: Float[Tensor, "*S B N K"]) -> Float[Tensor, "..."]:
         """The parameters of the likelihood given z."""

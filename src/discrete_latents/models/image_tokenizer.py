@@ -77,10 +77,10 @@ class ImageTokenizer(LatentModel):
             self.log_precision = nn.Parameter(torch.tensor(-math.log(width)), requires_grad=self.by_distance)
             self.codebook = nn.Parameter(torch.randn(num_classes, width))
         else:
-            if self.kl_weight.changes or prior != "uniform":
+            if self.kl_weight.changes or prior != "uniform" or self.uniform_mix:
                 raise NotDefined(
-                    f"{type(quantizer).__name__} is a deterministic code with no KL: beta must be 1, free_bits 0 and "
-                    "prior uniform"
+                    f"{type(quantizer).__name__} is a deterministic code with no KL: beta must be 1, free_bits and "
+                    "uniform_mix 0, and prior uniform"
                 )
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
@@ -102,8 +102,8 @@ class ImageTokenizer(LatentModel):
         if self.by_distance:
             f = self.features(x).mT
             near = f @ self.codebook.T - self.codebook.square().sum(-1) / 2  # ‖f‖² is the same for all classes
-            return self.log_precision.exp() * near
-        return layout.to_logits(self.features(x).flatten(-2), self.num_classes)
+            return self.mixed(self.log_precision.exp() * near)
+        return self.mixed(layout.to_logits(self.features(x).flatten(-2), self.num_classes))
 
     def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:
         """The parameters of the likelihood given the vectors of the codes."""

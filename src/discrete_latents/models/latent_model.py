@@ -9,9 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from discrete_latents.checks import whole
+from discrete_latents.checks import share, whole
 from discrete_latents.errors import NotFinite
 from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedule, KLWeight, Objective
+from discrete_latents.latent.distributions import mixed_with_uniform
 from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
@@ -44,6 +45,8 @@ class LatentModel(pl.LightningModule):
         eval_chunk: samples per image decoded at once; it bounds memory.
         beta: the weight of the KL in training; None: 1.
         free_bits: nats of each latent's KL that cost nothing more in training; None: 0.
+        uniform_mix: share of the uniform distribution in every q, in training and evaluation (0.01 in DreamerV3). It
+            keeps log-probabilities finite, and so the KL and its gradient. In [0, 1).
 
     Logs, in nats:
 
@@ -69,8 +72,10 @@ class LatentModel(pl.LightningModule):
         eval_chunk: int = 10,
         beta: KLSchedule | None = None,
         free_bits: KLSchedule | None = None,
+        uniform_mix: float = 0.0,
     ) -> None:
         super().__init__()
+        self.uniform_mix = share("uniform_mix", uniform_mix)
         self.num_classes = whole("num_classes", num_classes, least=2)
         self.num_latents = whole("num_latents", num_latents)
         self.estimator = estimator
@@ -106,6 +111,10 @@ class LatentModel(pl.LightningModule):
     def inputs(self, x: Tensor) -> Tensor:
         """x as an encoder reads it."""
         return self.likelihood.inputs(x, self.mean_image)
+
+    def mixed(self, logits: Tensor) -> Tensor:
+        """Logits of q with its share of the uniform distribution, `uniform_mix`."""
+        return mixed_with_uniform(logits, self.uniform_mix)
 
     def input_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of what an encoder reads for x of `image_shape`."""

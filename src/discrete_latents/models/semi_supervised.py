@@ -93,7 +93,7 @@ class SemiSupervised(LatentModel):
 
     def classify(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
         """Logits of q(y | x)."""
-        return self.classifier(self.inputs(x))
+        return self.mixed(self.classifier(self.inputs(x)))
 
     def infer_style(self, features: Float[Tensor, "B F"], y: Float[Tensor, "*S B K"]) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, y), (*S, B, D) each.

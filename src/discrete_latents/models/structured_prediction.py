@@ -72,7 +72,7 @@ class StructuredPrediction(LatentModel):
     def first_logits(self, x: Real[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
         """Logits of the first layer, from the given pixels."""
         given = self.likelihood.inputs(x.flatten(1)[:, self.given], self.mean_image.flatten()[self.given])
-        return layout.to_logits(self.first(given), self.num_classes)
+        return self.mixed(layout.to_logits(self.first(given), self.num_classes))
 
     def objective(self, batch: Batch) -> Objective:
         x, _ = batch
@@ -88,7 +88,7 @@ class StructuredPrediction(LatentModel):
         """The likelihood parameters of the asked pixels, through all stochastic layers."""
         units = layout.to_units(sample(logits))
         for layer in self.between:
-            units = layout.to_units(sample(layout.to_logits(layer(units), self.num_classes)))
+            units = layout.to_units(sample(self.mixed(layout.to_logits(layer(units), self.num_classes))))
         return self.head(units) + self.output_bias
 
     def complete(self, x: Real[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:

@@ -10,9 +10,9 @@ BetterEnd = Literal["lowest", "highest"]
 class Metric:
     """A metric, by the last part of its logged name: test/nll and val/nll are the metric nll.
 
-    meaning: in a few words, beside a value. unit: "nats", "%" (a share in [0, 1], shown in percent), "s", "images/s",
-    or "" for a number without one. better: the better end of its values in one run; None where it has none. ranks:
-    whether runs of different models and estimators are compared by it. decimals: of a value in a table.
+    meaning: in a few words, beside a value. unit: "nats", "bits", "dB", "%" (a share in [0, 1], shown in percent), "s",
+    "images/s", or "" for a number without one. better: the better end of its values in one run; None where it has none.
+    ranks: whether runs of different models and estimators are compared by it. decimals: of a value in a table.
     """
 
     name: str
@@ -41,9 +41,16 @@ METRICS = (
     # What these two trade against each other is in nelbo.
     Metric("reconstruction", "−log p(x | z)"),
     Metric("kl", "of categorical latents"),
+    Metric("bits_per_dim", "nelbo in bits, for each number of x", "bits", "lowest", decimals=3),
+    Metric("bits_per_image", "−log₂ of the codes under their prior", "bits", "lowest", decimals=1),
+    Metric("bits_per_code", "the same, for each code", "bits", "lowest", decimals=3),
+    Metric("mse", "of E[x | z], for each number of x", "", "lowest", decimals=5),
+    Metric("psnr", "of E[x | z]", "dB", "highest"),
+    Metric("ssim", "of E[x | z]", "", "highest", decimals=3),
     Metric("calibration_error", "of class probabilities", "", "lowest", decimals=4),
     Metric("code_usage", "of the classes are drawn", "%", decimals=1),
     Metric("perplexity", "classes a latent", ""),
+    Metric("dead_codes", "of the codebook are never drawn", "", decimals=0),
     Metric("objective", "what training minimises: beta or free bits change its KL", better="lowest", ranks=False),
     Metric("temperature", "τ of the estimator", "", decimals=4),
     Metric("beta", "weight of the KL in training", "", decimals=4),
