@@ -1,21 +1,23 @@
 """Writes the photographs of `data=patches` from scikit-learn's two sample pictures, at half of their size.
 
-python -m scripts.photographs
+python -m scripts.photographs --output src/discrete_latents/data/photographs.npz
 """
 
-import numpy as np
-from PIL import Image
-from sklearn.datasets import load_sample_image
+from pathlib import Path
 
-from discrete_latents.data.sources import PHOTOGRAPHS
+from discrete_latents.config.command_parser import CommandParser
 
 
 def main() -> None:
-    halved = {}
-    for name in ("china", "flower"):
-        picture = Image.fromarray(load_sample_image(f"{name}.jpg"))
-        halved[name] = np.asarray(picture.reduce(2))
-    np.savez_compressed(PHOTOGRAPHS, **halved)
+    parser = CommandParser(__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    arguments = parser.parse_args()
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    pictures = {name: Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("china", "flower")}
+    np.savez_compressed(arguments.output, **{name: np.asarray(each.reduce(2)) for name, each in pictures.items()})
 
 
 if __name__ == "__main__":

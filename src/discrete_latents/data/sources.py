@@ -20,7 +20,7 @@ doi.org/10.24432/C50P49, CC BY 4.0) with the values and in the order of scikit-l
 PHOTOGRAPHS = Path(__file__).with_name("photographs.npz")
 """Two photographs at half of their size, as scikit-learn has them in `load_sample_images`: `china`, uint8, (214, 320,
 3), by danielbuechele (flickr.com/photos/danielbuechele/6061409035), and `flower`, the same, by vultilion
-(flickr.com/photos/vultilion/6056698931), both CC BY 2.0. `python -m scripts.photographs` writes the file."""
+(flickr.com/photos/vultilion/6056698931), both CC BY 2.0. `python -m scripts.photographs` writes such a file."""
 
 PATCH = 32
 """Pixels a side."""

@@ -74,7 +74,8 @@ class ImageTokenizer(LatentModel):
         self.by_distance = logits == "distance"
         if quantizer is None:
             features = width if self.by_distance else layout.width(1, num_classes)
-            self.log_precision = nn.Parameter(torch.tensor(-math.log(width)), requires_grad=self.by_distance)
+            if self.by_distance:
+                self.log_precision = nn.Parameter(torch.tensor(-math.log(width)))  # of −log σ²
             self.codebook = nn.Parameter(torch.randn(num_classes, width))
         else:
             if self.kl_weight.changes or prior != "uniform" or self.uniform_mix:

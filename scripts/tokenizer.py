@@ -1,0 +1,138 @@
+"""Compares estimators and quantisers on one image tokeniser, one network and one budget.
+
+Each cell is a run of an experiment and a run of experiment=code_prior on its codes. Runs that are stopped are resumed
+by the same command, and completed ones are not repeated.
+
+    python -m scripts.tokenizer                                    # three seeds, K = 512 and 8,192
+    python -m scripts.tokenizer --latents reinmax fsq --codes 512 --seeds 1 trainer.max_epochs=2
+    python -m scripts.tokenizer --only-report
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from discrete_latents.config.command_parser import CommandParser, whole_number
+from discrete_latents.config.compose import group_options
+from discrete_latents.errors import fail
+
+LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax", "vq", "fsq", "lfq"]
+METRICS = {
+    "code_usage": ("usage", "{:.1%}"),
+    "perplexity": ("perplexity", "{:.0f}"),
+    "kl": ("rate, nats", "{:.0f}"),
+    "psnr": ("PSNR, dB", "{:.2f}"),
+    "ssim": ("SSIM", "{:.3f}"),
+    "bits_per_dim": ("bits/dim", "{:.3f}"),
+    "bits_per_image": ("bits under the prior", "{:.0f}"),
+    "milliseconds": ("step, ms", "{:.0f}"),
+}
+"""Columns: of a metric its heading and format."""
+
+Cell = tuple[str, int, int]
+"""An option of `latent`, K and a seed."""
+
+
+def main() -> None:
+    parser = CommandParser(__doc__)
+    add = parser.add_argument
+    names = group_options()["latent"]
+    add("overrides", nargs="*", metavar="key=value", help="further settings of the tokenisers")
+    add("--latents", nargs="+", default=LATENTS, choices=names, metavar="LATENT", help="options of latent")
+    add("--codes", nargs="+", type=whole_number(2), default=[512, 8192], metavar="K", help="sizes of the codebook")
+    add("--seeds", type=whole_number(), default=3, help="number of seeds, from 0")
+    add("--experiment", default="tokenizer_patches", help="option of experiment")
+    add("--prior-epochs", type=whole_number(), default=20, help="of experiment=code_prior")
+    add("--runs", type=Path, default=Path("logs/tokenizer"), help="folder of the runs")
+    add("--output", type=Path, default=Path("results"), help="folder of the report")
+    add("--only-report", action="store_true", help="train nothing, and report what is completed")
+    compare(parser.parse_intermixed_args())
+
+
+def compare(arguments: Namespace) -> None:
+    """Trains the cells and writes the report. Ends with exit code 1 if a run failed."""
+    cells = [(name, k, seed) for seed in range(arguments.seeds) for k in arguments.codes for name in arguments.latents]
+    found = {cell: measured(cell, arguments) for cell in cells}
+    rows = [row for row in found.values() if row is not None]
+    if rows:
+        from scripts.common.report import write_report
+
+        write_report(arguments.output, "tokenizer", rows, table(rows), lambda path: figure(rows, path))
+    if failed := [" ".join(map(str, cell)) for cell, row in found.items() if row is None]:
+        fail(f"{'missing' if arguments.only_report else 'failed'}: {', '.join(failed)}")
+
+
+def measured(cell: Cell, arguments: Namespace) -> dict[str, Any] | None:
+    """The row of a cell; None where one of its two runs is not completed."""
+    latent, codes, seed = cell
+    folder = (arguments.runs / f"{latent}_{codes}_{seed}").absolute()
+    chosen = [f"experiment={arguments.experiment}", f"latent={latent}", f"model.num_classes={codes}", f"seed={seed}"]
+    prior = folder.with_name(f"{folder.name}_prior")
+    second = ["experiment=code_prior", f"tokenizer={folder}", f"seed={seed}"]
+    second.append(f"trainer.max_epochs={arguments.prior_epochs}")
+    first = run([*chosen, *arguments.overrides], folder, arguments.only_report)
+    bits = first and run(second, prior, arguments.only_report)
+    if first is None or bits is None:
+        return None
+    metrics = {name.partition("/")[2]: value for name, value in first["metrics"].items()}
+    metrics["bits_per_image"] = bits["metrics"]["test/bits_per_image"]
+    size = batch_size(folder)
+    metrics["milliseconds"] = 1000 * size / first["train_images_per_second"]
+    kept = {name: first[name] for name in ("epochs", "steps", "seconds", "parameters", "versions")}
+    return {"latent": latent, "codes": codes, "seed": seed, "metrics": metrics, **kept}
+
+
+def run(overrides: Sequence[str], folder: Path, only_report: bool) -> dict[str, Any] | None:
+    from scripts.common.training_run import completed_results, completed_run
+
+    return completed_results(folder) if only_report else completed_run(overrides, folder, quiet=True)
+
+
+def batch_size(folder: Path) -> int:
+    from discrete_latents.runs.directory import RunDirectory
+
+    return RunDirectory(folder).read_config().data.batch_size
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Means over the seeds, with their standard deviations, and the budget above."""
+    steps = sorted({row["steps"] for row in rows})
+    minutes = mean(row["seconds"] for row in rows) / 60
+    lines = [
+        f"{', '.join(f'{step:,}' for step in steps)} steps of each run, {minutes:.1f} minutes on average; "
+        f"{len({row['seed'] for row in rows})} seeds. Test images. The rate of a quantiser is that of a uniform code.",
+        "",
+        f"| `latent=` | K | {' | '.join(heading for heading, _ in METRICS.values())} |",
+        f"|---|---|{'---|' * len(METRICS)}",
+    ]
+    for latent, codes in dict.fromkeys((row["latent"], row["codes"]) for row in rows):
+        of_cell = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
+        shown = [spread([metrics[name] for metrics in of_cell], form) for name, (_, form) in METRICS.items()]
+        lines.append(f"| `{latent}` | {codes:,} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    centre = form.format(mean(values))
+    return centre if len(values) < 2 else f"{centre} ± {form.format(stdev(values))}"
+
+
+def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Rate and distortion of every run."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6, 4))
+    axes = drawn.subplots()
+    for index, (latent, codes) in enumerate(dict.fromkeys((row["latent"], row["codes"]) for row in rows)):
+        points = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
+        rates, distortions = ([point[name] for point in points] for name in ("kl", "mse"))
+        axes.plot(rates, distortions, "os^DvP<>"[index % 8], label=f"{latent}, K = {codes:,}")
+    axes.set(xlabel="rate, nats an image", ylabel="distortion, mean squared error", yscale="log")
+    axes.legend(fontsize=7, frameon=False)
+    drawn.savefig(path, dpi=150, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
