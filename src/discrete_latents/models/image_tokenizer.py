@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from discrete_latents.checks import whole
+from discrete_latents.checks import positive, whole
 from discrete_latents.latent import HardBound, HardSampler, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.models.code_usage import CodeUsage
@@ -38,6 +38,9 @@ class ImageTokenizer(LatentModel):
         width: of the codebook's vectors.
         logits: "free", of the encoder's own for each class, or "distance": the encoder gives a vector f, and the logits
             are −‖f − e_k‖² / 2σ² to the codebook's vectors e, with σ trained (Takida et al. 2022, section 3.2).
+        encoder_gain: multiplies the initial weights of the encoder's last layer. A larger gain moves the initial
+            posterior away from uniform, under which all codes are noise that a decoder learns to ignore. Not of a
+            quantiser.
 
     The other arguments: `LatentModel`. Raises ValueError for another prior or a network without a grid, and NotDefined
     for a quantiser where the KL is weighted or the prior is trained.
@@ -57,6 +60,7 @@ class ImageTokenizer(LatentModel):
         prior: str = "uniform",
         width: int = 64,
         logits: str = "free",
+        encoder_gain: float = 1.0,
         **common: Any,
     ) -> None:
         if prior not in PRIORS:
@@ -85,7 +89,8 @@ class ImageTokenizer(LatentModel):
                 )
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
-        self.encoder = network.grid_encoder(input_shape, features)
+        gain = positive("encoder_gain", encoder_gain) if quantizer is None else 1.0
+        self.encoder = network.grid_encoder(input_shape, features, gain)
         self.decoder = network.grid_decoder(channels, self.likelihood.output_shape(image_shape))
         positions = self.num_latents if prior == "per_position" else 1
         self.prior_logits = nn.Parameter(torch.zeros(positions, num_classes), requires_grad=prior != "uniform")

@@ -45,8 +45,11 @@ class Network:
         """The height and width of what `grid_encoder` makes of an image. Raises ValueError where there is no grid."""
         raise ValueError(f"network must keep a grid of features, as resnet does, got {type(self).__name__}")
 
-    def grid_encoder(self, image_shape: Sequence[int], channels: int) -> nn.Module:
-        """From an image to `channels` features of each cell of a grid, (*S, B, channels, h, w)."""
+    def grid_encoder(self, image_shape: Sequence[int], channels: int, gain: float = 1.0) -> nn.Module:
+        """From an image to `channels` features of each cell of a grid, (*S, B, channels, h, w).
+
+        gain: multiplies the initial weights of the last layer.
+        """
         raise NotImplementedError
 
     def grid_decoder(self, channels: int, image_shape: Sequence[int]) -> nn.Module:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -57,10 +58,11 @@ class ResNet(CNN):
             )
         return below
 
-    def grid_encoder(self, image_shape: Sequence[int], channels: int) -> nn.Module:
-        return AnyBatch(
-            nn.Sequential(*self.downwards(image_shape), nn.Conv2d(self.hidden[-1], channels, 1)), event_dims=3
-        )
+    def grid_encoder(self, image_shape: Sequence[int], channels: int, gain: float = 1.0) -> nn.Module:
+        last = nn.Conv2d(self.hidden[-1], channels, 1)
+        with torch.no_grad():
+            last.weight.mul_(gain)
+        return AnyBatch(nn.Sequential(*self.downwards(image_shape), last), event_dims=3)
 
     def grid_decoder(self, channels: int, image_shape: Sequence[int]) -> nn.Module:
         first = nn.Conv2d(channels, self.decoder_hidden[0], 3, padding=1)
