@@ -162,3 +162,18 @@ def test_a_missing_package_is_one_line(name, monkeypatch):
         UserError, match=r"needs vector-quantize-pytorch, which is not installed: pip install 'discrete"
     ):
         built(name)
+
+
+@pytest.mark.parametrize("name", ["st_gumbel", *ALL])
+def test_an_empty_batch_has_no_metrics_and_no_effect(name):
+    """Of a process for which no image is left."""
+    model, data = built(name)
+    model.eval()
+    x, labels = data.first("val", 2)
+    sampler = HardSampler()
+    with torch.no_grad():
+        value = model.objective((x[:0], labels[:0]))(sampler)
+        found = model.observe((x[:0], labels[:0]), sampler, -value)
+    assert value.shape == (0,)
+    assert {metric.shape for metric in found.values()} == {(0,)}
+    assert model.code_usage.counts.sum() == 0

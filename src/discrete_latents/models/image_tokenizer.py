@@ -164,9 +164,8 @@ class ImageTokenizer(LatentModel):
             mean = mean.clamp(0, 1)
             error = (x - mean).square().flatten(1).mean(1)
             found["psnr"] = -10 * error.clamp(min=1e-10).log10()
-            if min(x.shape[-2:]) >= SMALLEST_OF_SSIM and len(x):
-                ssim = structural_similarity_index_measure(mean, x, reduction="none", data_range=1.0)
-                found["ssim"] = torch.as_tensor(ssim).reshape(-1)
+            if min(x.shape[-2:]) >= SMALLEST_OF_SSIM:
+                found["ssim"] = ssim_of(mean, x)
         if self.kind in self.likelihood.masses:
             found["bits_per_dim"] = nelbo / (math.log(2) * x[0].numel())
         return found
@@ -208,3 +207,11 @@ class ImageTokenizer(LatentModel):
             "samples": self.sample(40).unflatten(0, (4, 10)),
             "codebook": alone.unflatten(0, (rows, columns)),
         }
+
+
+def ssim_of(mean: Float[Tensor, "B C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+    """Of each image, with values in [0, 1] (Wang et al. 2004). A batch may be empty."""
+    if len(x) == 0:
+        return x.new_zeros(0)
+    found = structural_similarity_index_measure(mean, x, reduction="none", data_range=1.0)
+    return torch.as_tensor(found).reshape(-1)
