@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from discrete_latents.networks import CNN, MLP, LinearNetwork
+from discrete_latents.networks import CNN, MLP, LinearNetwork, ResNet
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 KINDS = pytest.mark.parametrize(
-    "make", [LinearNetwork, partial(MLP, [16, 12]), partial(CNN, [4, 6])], ids=["linear", "mlp", "cnn"]
+    "make",
+    [LinearNetwork, partial(MLP, [16, 12]), partial(CNN, [4, 6]), partial(ResNet, [4, 6])],
+    ids=["linear", "mlp", "cnn", "resnet"],
 )
 IMAGES = pytest.mark.parametrize("image", [(1, 8, 8), (1, 28, 28), (3, 8, 12)], ids=["8x8", "28x28", "colour"])
 SAMPLES = pytest.mark.parametrize("samples", [(), (3,), (2, 3)], ids=str)
@@ -213,3 +215,30 @@ def test_a_cnn_refuses_vectors(part):
         ValueError, match=r"^network must be linear or mlp for inputs that are no whole images, got CNN$"
     ):
         getattr(CNN([4]), part)(*words)
+
+
+@pytest.mark.parametrize("outputs", [(), (2,)], ids=["one output", "two"])
+@pytest.mark.parametrize("widths", [[5], [4, 6]], ids=str)
+def test_a_grid_is_that_of_the_image_under_any_sample_dimensions(widths, outputs):
+    network, shrink = ResNet(widths, blocks=2), 2 ** len(widths)
+    image = (3, 8, 12)
+    assert network.grid(image) == (8 // shrink, 12 // shrink)
+    features = network.grid_encoder(image, 7)(torch.randn(2, 5, *image))
+    assert features.shape == (2, 5, 7, 8 // shrink, 12 // shrink)
+    assert network.grid_decoder(7, (*image, *outputs))(features).shape == (2, 5, *image, *outputs)
+
+
+def test_a_cell_of_a_grid_depends_on_the_image_around_it():
+    encoder = ResNet([4, 4]).grid_encoder((1, 32, 32), 3)
+    x = torch.randn(1, 1, 32, 32, requires_grad=True)
+    encoder(x)[0, :, 0, 0].sum().backward()
+    assert x.grad[..., :4, :4].abs().min() > 0
+    assert x.grad[..., 24:, 24:].abs().max() == 0
+
+
+def test_a_gain_multiplies_the_last_layer_of_a_grid_encoder():
+    made = []
+    for gain in (1.0, 3.0):
+        torch.manual_seed(0)
+        made.append(ResNet([4]).grid_encoder((1, 8, 8), 3, gain).network[-1].weight)
+    torch.testing.assert_close(made[1], 3 * made[0])
