@@ -41,7 +41,7 @@ class CodePrior(pl.LightningModule):
 
     def __init__(
         self,
-        tokenizer: str,
+        tokenizer: str | None,
         optimization: Optimization,
         width: int = 128,
         layers: int = 4,
