@@ -17,7 +17,8 @@ def main() -> None:
     from sklearn.datasets import load_sample_image
 
     pictures = {name: Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("china", "flower")}
-    np.savez_compressed(arguments.output, **{name: np.asarray(each.reduce(2)) for name, each in pictures.items()})
+    halved = {name: np.asarray(each.reduce(2)) for name, each in pictures.items()}
+    np.savez_compressed(arguments.output, china=halved["china"], flower=halved["flower"])
 
 
 if __name__ == "__main__":

@@ -134,19 +134,21 @@ class ImageTokenizer(LatentModel):
     def objective(self, batch: Batch) -> Objective:
         x, _ = batch
         if self.quantizer is not None:
-            known = self.quantizer.code(self.features(x).mT)
-        else:
-            logits, known = self.encode(x), None
+            return self.certain(x, *self.quantizer.code(self.features(x).mT))
+        logits = self.encode(x)
 
         def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
-            if known is None:
-                vectors = sample(logits, prior=self.prior_logits, codebook=self.codebook)
-            else:
-                vectors, codes, kl = known
-                assert isinstance(sample, Sampler)
-                sample.known(codes, kl)
-                vectors = vectors.expand(*sample.shape, *vectors.shape)
+            vectors = sample(logits, prior=self.prior_logits, codebook=self.codebook)
             return self.likelihood.log_prob(x, self.decode(vectors))
+
+        return log_likelihood
+
+    def certain(self, x: Tensor, vectors: Tensor, codes: Tensor, kl: Tensor) -> Objective:
+        """The objective of a quantiser's code."""
+
+        def log_likelihood(sample: Sampler) -> Tensor:
+            sample.known(codes, kl)
+            return self.likelihood.log_prob(x, self.decode(vectors.expand(*sample.shape, *vectors.shape)))
 
         return log_likelihood
 

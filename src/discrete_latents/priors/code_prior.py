@@ -39,6 +39,8 @@ class CodePrior(pl.LightningModule):
     Raises UserError where `tokenizer` is no run of a tokeniser, and ValueError for invalid sizes.
     """
 
+    mask: Tensor
+
     def __init__(
         self,
         tokenizer: str | None,
@@ -67,7 +69,9 @@ class CodePrior(pl.LightningModule):
     @property
     def tokenizer(self) -> ImageTokenizer:
         """In evaluation mode, on the CPU, and no part of this module."""
-        return self.tokenizer_of()
+        model = self.tokenizer_of()
+        assert isinstance(model, ImageTokenizer)
+        return model
 
     def forward(self, codes: Int[Tensor, "B n"]) -> Float[Tensor, "B m K"]:
         """Logits of each code given those before it, up to the one that follows `codes`, or all N."""
