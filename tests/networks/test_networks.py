@@ -53,7 +53,7 @@ def test_nothing_follows_the_last_layer(make, part):
     image = (1, 8, 8)
     network = make().encoder(image, 7) if part == "encoder" else make().decoder(7, image)
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.ConvTranspose2d)][-1]
-    inputs = torch.randn(20, *(image if part == "encoder" else (7,)))
+    inputs = 10 * torch.randn(20, *(image if part == "encoder" else (7,)))
     with torch.no_grad():
         before = network(inputs)
         for parameter in last.parameters():

@@ -169,7 +169,7 @@ class ImageTokenizer(LatentModel):
             if min(x.shape[-2:]) >= SMALLEST_OF_SSIM:
                 found["ssim"] = ssim_of(mean, x)
         if self.kind in self.likelihood.masses:
-            found["bits_per_dim"] = nelbo / (math.log(2) * x[0].numel())
+            found["bits_per_dim"] = nelbo / (math.log(2) * math.prod(x.shape[1:]))
         return found
 
     def finish_evaluation(self, split: str) -> None:
