@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def test_names_are_there_once_and_units_are_known():
     assert len(metrics.BY_NAME) == len(metrics.METRICS)
-    assert {metric.unit for metric in metrics.METRICS} <= {"nats", "%", "s", "images/s", ""}
+    assert {metric.unit for metric in metrics.METRICS} <= {"nats", "bits", "dB", "%", "s", "images/s", ""}
     assert {*metrics.LOGGED_IN_VALIDATION} <= metrics.BY_NAME.keys()
 
 
