@@ -54,18 +54,16 @@ def digit_counts() -> Splits:
 def patches(stride: int = 4) -> Splits:
     """Patches of 32×32 RGB pixels of two photographs, part of this package; the label is the photograph's number.
 
-    Each photograph is cut into vertical bands, and a patch lies within one: no pixel is in two splits. Training patches
-    are `stride` pixels apart, the others 8, in an order shuffled once. Raises ValueError unless stride is a whole
-    number of at least 1.
+    Each photograph is cut into vertical bands, and a patch lies within one: no pixel is in two splits. Patches are
+    `stride` pixels apart, in an order shuffled once. Raises ValueError unless stride is a whole number of at least 1.
     """
     whole("source.stride", stride)
     bands = {"train": [(0, 96), (192, 320)], "val": [(96, 144)], "test": [(144, 192)]}
     with np.load(PHOTOGRAPHS, allow_pickle=False) as file:
         photographs = [torch.from_numpy(file[name]).movedim(-1, 0) for name in ("china", "flower")]
     splits = []
-    for split, parts in bands.items():
-        step = stride if split == "train" else 8
-        found = [[cut(photograph[..., left:right], step) for left, right in parts] for photograph in photographs]
+    for parts in bands.values():
+        found = [[cut(photograph[..., left:right], stride) for left, right in parts] for photograph in photographs]
         x = [torch.cat(regions) for regions in found]
         labels = torch.cat([torch.full((len(each),), number) for number, each in enumerate(x)])
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
