@@ -19,7 +19,7 @@ def results(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.mark.parametrize("latent", rest_is_slow(["vq", "st_gumbel", "fsq", "lfq", "rebar"], 2))
+@pytest.mark.parametrize("latent", rest_is_slow(["vq", "st_gumbel", "fsq", "lfq"], 1))
 def test_a_resumed_tokenizer_has_the_bits_of_one_that_was_not_stopped(command, tmp_path, latent):
     """A codebook of moving averages too, which is no parameter."""
     if latent in ("vq", "fsq", "lfq"):

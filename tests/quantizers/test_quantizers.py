@@ -148,9 +148,9 @@ def test_the_value_of_the_loss_is_minus_the_bound(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("model", ["categorical_vae", "structured_prediction"])
-def test_a_model_that_needs_a_kl_refuses_in_one_line(name, model):
-    config = composed([f"model={model}", f"latent={name}"])
+def test_a_model_that_needs_a_kl_refuses_in_one_line(name):
+    """The other models: tests/config/test_options.py."""
+    config = composed([f"latent={name}"])
     with pytest.raises(NotApplicable, match=f"{ALL[name].__name__} is a deterministic code with no KL: choose model="):
         build_model(config, build_data(config))
 
