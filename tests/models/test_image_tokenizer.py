@@ -25,9 +25,9 @@ def built(*words: str) -> tuple[Any, Any]:
     return build_model(config, data), data
 
 
-@pytest.fixture(scope="module")
-def small() -> tuple[ImageTokenizer, Any]:
-    model, data = built("model.prior=per_position")
+@pytest.fixture(scope="module", params=["free", "distance"])
+def small(request) -> tuple[ImageTokenizer, Any]:
+    model, data = built("model.prior=per_position", f"model.logits={request.param}", "model.encoder_gain=1.0")
     torch.nn.init.normal_(model.prior_logits)
     with torch.no_grad():
         model.encoder.network[-1].weight.mul_(5)
@@ -36,8 +36,11 @@ def small() -> tuple[ImageTokenizer, Any]:
 
 def by_hand(model: ImageTokenizer, x: torch.Tensor) -> torch.Tensor:
     """Σ_z q(z) (log p(x | z) + log p(z) − log q(z)) over the 3⁴ codes of a 2×2 grid, one after the other."""
-    features = model.encoder(model.inputs(x))  # (B, 3, 2, 2)
-    log_q = features.flatten(2).mT.log_softmax(-1)
+    features = model.encoder(model.inputs(x)).flatten(2).mT  # of 2×2 cells
+    if model.by_distance:
+        squared = (features.unsqueeze(2) - model.codebook).square().sum(-1)
+        features = -squared / 2 * model.log_precision.exp()
+    log_q = features.log_softmax(-1)
     log_p = model.prior_logits.log_softmax(-1).expand(4, 3)
     total = torch.zeros(len(x))
     for code in product(range(3), repeat=4):
@@ -146,6 +149,8 @@ def test_a_picture_of_itself_has_the_best_distortion():
     [
         (["model/network=mlp"], "network must keep a grid of features, as resnet does, got MLP"),
         (["model.prior=learned"], "prior must be one of uniform, per_code, per_position, got 'learned'"),
+        (["model.logits=near"], "logits must be free or distance, got 'near'"),
+        (["model.encoder_gain=0"], "encoder_gain must be"),
         (["model.network.hidden=[4,4,4,4]"], "needs images that can be halved 4 times"),
         (["model.network.decoder_hidden=[4]"], "decoder_hidden must have as many widths as hidden"),
         (["latent=vq", "beta=linear"], "VQ is a deterministic code with no KL: beta must be 1"),
