@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -37,7 +36,7 @@ class FSQ(Quantizer):
 
     def quantize(self, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
         vectors, codes = self.quantizer(x)
-        return vectors, codes, torch.zeros_like(x[0, 0, 0])
+        return vectors, codes, x.new_zeros(())
 
     def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
         return self.quantizer.indices_to_codes(codes.flatten(0, -2)).unflatten(0, codes.shape[:-1])  # type: ignore[operator]
