@@ -98,8 +98,8 @@ def legend(cells: Collection[Sequence[CellResult]]) -> str:
     data = listed(f"{result['data']['name']} ({result['data']['binarization']})" for result in found)
     return (
         "Ours (the paper's; the gap where ours is worse); bold: better, with its whole interval; –: not run. "
-        f"{data}; all test images; m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± half its 95 % interval "
-        "(Student's t)."
+        f"{data}; all test images; m = {samples}; epochs: {epochs}; seeds: {seeds}; with several, mean ± half its 95 % "
+        "interval (Student's t)."
     )
 
 
