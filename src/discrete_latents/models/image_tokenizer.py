@@ -14,7 +14,7 @@ from discrete_latents.checks import positive, whole
 from discrete_latents.latent import HardBound, HardSampler, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.models.code_usage import CodeUsage
-from discrete_latents.models.latent_model import Batch, LatentModel
+from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.quantizers import Quantizer
 
@@ -208,6 +208,13 @@ class ImageTokenizer(LatentModel):
             "reconstructions": torch.stack([x.to(alone.dtype), self.decode_codes(codes)]),
             "samples": self.sample(40).unflatten(0, (4, 10)),
             "codebook": alone.unflatten(0, (rows, columns)),
+        }
+
+    def captions(self) -> dict[str, Caption]:
+        return {
+            "reconstructions": Caption("images, and E[x | z] for a sampled z", ("x", "E[x | z]")),
+            "samples": Caption("E[x | z] for samples z of the prior"),
+            "codebook": Caption("E[x | z] where all positions have one code, the most frequent first"),
         }
 
 
