@@ -1,6 +1,8 @@
 """Writes the photographs of `data=patches` from scikit-learn's two sample pictures, at half of their size.
 
-python -m scripts.photographs --output src/discrete_latents/data/photographs.npz
+    python -m scripts.photographs --output src/discrete_latents/data/photographs.npz
+
+Needs scikit-learn and Pillow.
 """
 
 from pathlib import Path

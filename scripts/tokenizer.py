@@ -1,11 +1,11 @@
 """Compares estimators and quantisers on one image tokeniser, one network and one budget.
 
-Each cell is a run of an experiment and a run of experiment=code_prior on its codes. Runs that are stopped are resumed
-by the same command, and completed ones are not repeated.
-
     python -m scripts.tokenizer                                    # three seeds, K = 512 and 8,192
     python -m scripts.tokenizer --latents reinmax fsq --codes 512 --seeds 1 trainer.max_epochs=2
     python -m scripts.tokenizer --only-report
+
+Each cell is a run of an experiment and a run of experiment=code_prior on its codes. Runs that are stopped are resumed
+by the same command, and completed ones are not repeated.
 """
 
 from argparse import Namespace

@@ -17,6 +17,7 @@ from discrete_latents.config.compose import composed
 from discrete_latents.loggers.wandb_run import WandbRun
 from discrete_latents.training.build import make_model
 from tests.cli.conftest import ROOT, SMALL, shell
+from tests.cli.test_leaks import Service
 from tests.cli.test_loggers import METRICS, PICTURES
 from tests.helpers.witness import TESTS
 
@@ -52,8 +53,6 @@ def jobs(tmp_path_factory) -> list[Path]:
         "logger.wandb.lowest=[val/nelbo,epoch]",
         "logger.wandb.highest=[val/reconstruction]",
         "callbacks.pictures.every_n_epochs=1",
-        "+callbacks.service._target_=tests.cli.test_leaks.Service",
-        "+callbacks.service.api_key='${oc.env:WANDB_API_KEY}'",
     ]
     outcome = shell(
         "train.py", "-m", *SMALL, *OFFLINE, *words, cwd=cwd, WANDB_API_KEY=SECRET, **TESTS, **own_folders(cwd)
@@ -187,8 +186,18 @@ def test_a_run_alone_has_a_name_a_group_and_tags(command, monkeypatch, tmp_path)
 def test_no_secret_is_written(jobs):
     written = [path for path in jobs[0].parent.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in written)
-    assert "trains as ***" in "".join(path.read_text() for path in written if path.name == "output.log")
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.slow
+def test_no_secret_is_in_the_console_log(tmp_path):
+    service = [f"+callbacks.service._target_={Service.__module__}.Service", f"+callbacks.service.api_key={SECRET}"]
+    words = [*SMALL, *OFFLINE, *service, "trainer.max_epochs=1", "hydra.run.dir=run"]
+    outcome = shell("train.py", *words, cwd=tmp_path, **TESTS, **own_folders(tmp_path))
+    assert outcome.code == 0, outcome.err
+    (log,) = (tmp_path / "run").rglob("output.log")
+    assert "trains as ***" in log.read_text()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 def test_a_resumed_run_goes_on_in_its_wandb_run(command, copied, first):

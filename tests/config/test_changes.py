@@ -112,7 +112,7 @@ def test_what_may_change_is_written_into_the_configuration_with_its_step(changed
 
 
 def test_a_repeated_value_is_no_change_also_where_it_was_written_as_a_reference(changed, saved):
-    given = {"optimizer.lr": 1e-3, "trainer.max_epochs": saved.trainer.max_epochs, "compile": False, "resume": "x"}
+    given = {"optimizer.lr": 1e-3, "trainer.max_epochs": saved.trainer.max_epochs, "compile": "auto", "resume": "x"}
     assert changed(given).changed == {}
     assert changed({"logger.wandb.x": "${seed}"}, composed(["+logger.wandb.x=0"])).changed == {}
     with pytest.raises(UserError, match="seed = false, where the run has 0"):
