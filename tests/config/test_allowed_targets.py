@@ -160,6 +160,9 @@ def options() -> list[list[str]]:
         [f"{group}={names[row % len(names)]}" for group, names in chosen.items()]
         for row in range(max(map(len, chosen.values())))
     ]
+    for row in rows:
+        if "model=code_prior" in row:  # which has neither
+            row[:] = [word for word in row if not word.startswith("model/")]
     experiments = [str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in EXPERIMENTS]
     return [*rows, *([f"experiment={name}"] for name in experiments)]
 

@@ -78,6 +78,7 @@ def simplex_weights(site: Site) -> Float[Tensor, "B N K"]:
 
 def swap(weights: Tensor, there: Tensor, m: int, j: int) -> Tensor:
     """Weights with those of two classes exchanged, where neither is masked."""
-    order = [*range(weights.shape[-1])]
-    order[m], order[j] = j, m
-    return torch.where((there[..., m] & there[..., j]).unsqueeze(-1), weights[..., order], weights)
+    both, exchanged = there[..., m] & there[..., j], weights.clone()
+    exchanged[..., m] = torch.where(both, weights[..., j], weights[..., m])
+    exchanged[..., j] = torch.where(both, weights[..., m], weights[..., j])
+    return exchanged
