@@ -47,7 +47,7 @@ AS_BEFORE = {
     "cut": {METRICS, CONFIG},
     "flipped": {CONFIG, HYDRA},
 }
-"""Damages that are as if there were no such file, or no row, yet, or as a file of fewer settings, or that hit a word that
+"""Damages that are as if there were no such file, or no row, yet, as a file of fewer settings, or that hit a word which
 nothing reads."""
 
 
