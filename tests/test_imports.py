@@ -42,7 +42,7 @@ ORDERS = {
         base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr < concrete
     """,
     "latent.score_function": """
-        trace baselines < reinforce rloo vimco disarm arsm rebar < muprop relax
+        trace tuned baselines < reinforce rloo vimco disarm double_cv arsm rebar < muprop relax
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",

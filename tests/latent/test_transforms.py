@@ -17,7 +17,7 @@ from tests.helpers.problems import LATENTS, make_estimator, traits
 
 B, N, COPIES = 3, 2, 50
 
-DIFFERENTIATE = ["muprop", "rebar", "relax"]
+DIFFERENTIATE = [name for name in LATENTS if traits(name).differentiates]
 """They take a gradient within, by torch.autograd.grad, which torch.func refuses."""
 
 OBSERVE = ["nvil", "reinforce"]

@@ -24,6 +24,7 @@ from discrete_latents.latent.sampler import Sampler
 from discrete_latents.latent.score_function.arsm import ARSM
 from discrete_latents.latent.score_function.baselines import InputNetwork, MovingAverage
 from discrete_latents.latent.score_function.disarm import ARM, DisARM
+from discrete_latents.latent.score_function.double_cv import DoubleCV
 from discrete_latents.latent.score_function.muprop import MuProp
 from discrete_latents.latent.score_function.rebar import Rebar
 from discrete_latents.latent.score_function.reinforce import Reinforce
@@ -45,6 +46,7 @@ __all__ = [
     "Darn",
     "DecoupledSTGumbel",
     "DisARM",
+    "DoubleCV",
     "Estimator",
     "Exact",
     "Exponential",

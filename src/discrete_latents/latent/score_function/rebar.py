@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from discrete_latents.checks import finite
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import conditional_gumbels, gumbel_like
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Objective
 from discrete_latents.latent.sampler import log_weights
 from discrete_latents.latent.score_function.trace import Recorder
+from discrete_latents.latent.score_function.tuned import Tuned
 from discrete_latents.latent.temperature import Learned, Temperature, as_temperature
 
 
-class Rebar(Estimator):
+class Rebar(Tuned):
     """The gradient of the logits is (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃).
 
     Here b is a hard sample, z its perturbed logits, z̃ perturbed logits drawn again given b, both reparameterised, and
@@ -69,17 +70,3 @@ class Rebar(Estimator):
 
         relaxed = log_weights(objective, recorder.replay(index, soft, below)) + recorder.sites[index].kl
         return self.scale * relaxed
-
-    def variance_loss(self, gradient: Float[Tensor, "B N K"]) -> Tensor:
-        """A zero with the gradient of the mean squared gradient for τ, η and critics.
-
-        That is the gradient of the variance, since the mean does not depend on them. The model's parameters get none.
-        """
-        tuned = [part for part in self.parameters() if part.requires_grad]
-        if not tuned:
-            return torch.zeros_like(gradient[0, 0, 0])
-        loss = gradient.square().sum((-1, -2)).mean()
-        slopes = torch.autograd.grad(loss, tuned, allow_unused=True)
-        products = [(part * slope).sum() for part, slope in zip(tuned, slopes, strict=True) if slope is not None]
-        total = sum(products, torch.zeros_like(loss))
-        return total - total.detach()
