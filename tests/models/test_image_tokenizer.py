@@ -153,7 +153,7 @@ def test_a_picture_of_itself_has_the_best_distortion():
         (["model.encoder_gain=0"], "encoder_gain must be"),
         (["model.network.hidden=[4,4,4,4]"], "needs images that can be halved 4 times"),
         (["model.network.decoder_hidden=[4]"], "decoder_hidden must have as many widths as hidden"),
-        (["latent=vq", "beta=linear"], "VQ is a deterministic code with no KL: beta must be 1"),
+        (["latent=vq", "model.uniform_mix=0.1"], "VQ is a deterministic code with no KL: free_bits and uniform_mix"),
         (["latent=fsq", "free_bits=constant", "free_bits.start=0.1"], "FSQ is a deterministic code with no KL"),
         (["latent=fsq", "model.prior=per_code"], "prior uniform"),
         (["latent=lfq"], "num_classes must be a power of 2 for LFQ, got 3"),
@@ -164,6 +164,12 @@ def test_a_picture_of_itself_has_the_best_distortion():
 def test_what_cannot_be_a_tokenizer_is_one_line(words, said):
     with pytest.raises(UserError, match=said.replace("[", r"\[")):
         built(*words)
+
+
+def test_a_quantiser_says_that_it_uses_no_beta(caplog):
+    model, _ = built("latent=fsq", "latent.levels=[3]", "beta=tokenizer")
+    assert "beta is not used: FSQ is a deterministic code with no KL" in caplog.text
+    assert not model.kl_weight.changes
 
 
 def test_the_grid_is_that_of_the_images():

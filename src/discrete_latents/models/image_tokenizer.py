@@ -1,22 +1,26 @@
 """An image tokeniser: a grid of codes from one codebook, under any estimator, or under a quantiser to compare with."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Real
+from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from discrete_latents.checks import positive, whole
-from discrete_latents.latent import HardBound, HardSampler, NotDefined, Objective, Sampler, layout
+from discrete_latents.latent import HardBound, HardSampler, KLWeight, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.quantizers import Quantizer
+
+log = logging.getLogger(__name__)
 
 PRIORS = ("uniform", "per_code", "per_position")
 SMALLEST_OF_SSIM = 11
@@ -42,8 +46,9 @@ class ImageTokenizer(LatentModel):
             posterior away from uniform, under which all codes are noise that a decoder learns to ignore. Not of a
             quantiser.
 
-    The other arguments: `LatentModel`. Raises ValueError for another prior or a network without a grid, and NotDefined
-    for a quantiser where the KL is weighted or the prior is trained.
+    The other arguments: `LatentModel`. A quantiser uses no `beta`, and a line says so where one is given. Raises
+    ValueError for another prior or a network without a grid, and NotDefined for a quantiser with free bits, with
+    `uniform_mix` or with a trained prior.
 
     Logs, beside what all models do: dead_codes, those of K that no image of the split has; mse, psnr and ssim of
     E[x | z], the latter two of values in [0, 1]; bits_per_dim, the nelbo in bits for each number of an image, where the
@@ -82,11 +87,12 @@ class ImageTokenizer(LatentModel):
                 self.log_precision = nn.Parameter(torch.tensor(-math.log(width)))  # of −log σ²
             self.codebook = nn.Parameter(torch.randn(num_classes, width))
         else:
-            if self.kl_weight.changes or prior != "uniform" or self.uniform_mix:
-                raise NotDefined(
-                    f"{type(quantizer).__name__} is a deterministic code with no KL: beta must be 1, free_bits and "
-                    "uniform_mix 0, and prior uniform"
-                )
+            no_kl = f"{type(quantizer).__name__} is a deterministic code with no KL"
+            if not self.kl_weight.free_bits.always(0.0) or prior != "uniform" or self.uniform_mix:
+                raise NotDefined(f"{no_kl}: free_bits and uniform_mix must be 0, and prior uniform")
+            if not self.kl_weight.beta.always(1.0):
+                rank_zero_only(log.warning)("beta is not used: %s", no_kl)
+                self.kl_weight = KLWeight()
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
         gain = positive("encoder_gain", encoder_gain) if quantizer is None else 1.0
