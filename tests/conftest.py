@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -129,6 +130,12 @@ ONE_IN = {
 
 MANY = 6
 """Of a slow test with more cases, CI runs one in six."""
+
+
+def pytest_configure() -> None:
+    """Heeds Ctrl-C, which a process that a shell started in the background would ignore, with all that it starts."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
