@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from discrete_latents.models import compiled_loss
+from discrete_latents.models import CategoricalVAE, compiled_loss
 from discrete_latents.training import compile_choice, compile_costs
 from discrete_latents.training.compile_costs import Costs
 from tests.cli.conftest import ROOT, SMALL, same_bits, weights
@@ -71,6 +71,16 @@ def test_where_a_long_run_is_not_compiled_one_line_says_why(command, tmp_path, m
     assert outcome.code == 0, outcome.err
     assert [line for line in outcome.err.splitlines() if "compile" in line] == [f"compile = auto: not compiled, {why}"]
     assert results(tmp_path / "run")["compiled"] is False
+
+
+@pytest.mark.parametrize("setting", ["false", "auto"])
+def test_an_error_of_torch_in_a_step_as_it_is_is_not_the_compilers(command, monkeypatch, setting):
+    def singular(*_):
+        raise torch.linalg.LinAlgError("singular")  # of torch._C
+
+    monkeypatch.setattr(CategoricalVAE, "training_loss", singular)
+    with pytest.raises(torch.linalg.LinAlgError, match="singular"):
+        command("train", *TRAINED, f"compile={setting}", "hydra.run.dir=run")
 
 
 def test_costs_are_kept_with_the_least_compilation():

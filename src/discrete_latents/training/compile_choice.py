@@ -47,6 +47,11 @@ class CompileChoice(pl.Callback):
         self.watched = False
         self.begun = False
 
+    @property
+    def demanded(self) -> bool:
+        """Whether the step is compiled because the user said so, and the compiler's errors are the user's to know."""
+        return self.compiled and self.setting is True
+
     def state_dict(self) -> dict[str, Any]:
         return {"compiled": self.compiled, "chosen": self.chosen}
 

@@ -160,7 +160,7 @@ def train_in(
             if config.get("train", True):
                 warn_of_contention(trainer)
                 with memory_limit("data.batch_size in training", "data.eval_batch_size in validation"):
-                    fit(trainer, model, data, resumed)
+                    fit(trainer, model, data, resumed, choice)
             elif not initial.record:
                 rank_zero_only(log.warning)("train = false and no weights: the model is tested as it was made")
         finally:
@@ -216,7 +216,13 @@ def start_logging(trainer: pl.Trainer, config: DictConfig, names: Mapping[str, s
             logger.continue_after(0)
 
 
-def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:
+def fit(
+    trainer: pl.Trainer,
+    model: pl.LightningModule,
+    data: pl.LightningDataModule,
+    resumed: Path | None,
+    choice: CompileChoice,
+) -> None:
     """Trains. Raises UserError where numbers stop being finite, or the trainer or the compiler refuses the model."""
     try:
         trainer.fit(model, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -232,8 +238,9 @@ def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataMo
     except RuntimeError as error:
         if "Early stopping conditioned on metric" in str(error):
             raise UserError(f"callbacks: {first_line(error)}") from error
-        if not (isinstance(model, LatentModel) and type(error).__module__.startswith("torch._")):
+        if not (choice.demanded and type(error).__module__.startswith("torch._")):
             raise
+        assert isinstance(model, LatentModel)
         kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
         raise UserError(f"compile = true: {kind} cannot be compiled here: {first_line(error)}") from error
 
