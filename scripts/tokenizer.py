@@ -123,6 +123,8 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Rate and distortion of every run."""
     from matplotlib.figure import Figure
 
+    from scripts.common.report import save_figure
+
     drawn = Figure(figsize=(6, 4))
     axes = drawn.subplots()
     for index, (latent, codes) in enumerate(dict.fromkeys((row["latent"], row["codes"]) for row in rows)):
@@ -131,7 +133,7 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.plot(rates, distortions, "os^DvP<>"[index % 8], label=f"{latent}, K = {codes:,}")
     axes.set(xlabel="rate, nats an image", ylabel="distortion, mean squared error", yscale="log")
     axes.legend(fontsize=7, frameon=False)
-    drawn.savefig(path, dpi=150, bbox_inches="tight")
+    save_figure(path, drawn)
 
 
 if __name__ == "__main__":

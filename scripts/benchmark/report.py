@@ -152,12 +152,13 @@ def figure(results: Section, path: Path) -> None:
     """Steady-state ratios by case, with quartiles, and images per second against batch size."""
     from matplotlib.figure import Figure  # here, so that the command line, which needs WRITERS, answers at once
 
+    from scripts.common.report import save_figure
+
     drawn = [name for name in ("steps", "batches") if name in results]
     made = Figure(figsize=(6 * len(drawn), 4))
     for axes, name in zip(made.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         {"steps": draw_steps, "batches": draw_batches}[name](axes, results[name])
-    for file in (path, path.with_suffix(".pdf")):
-        made.savefig(file, dpi=150, bbox_inches="tight")
+    save_figure(path, made)
 
 
 def draw_steps(axes: Any, section: Section) -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 
-def save_figure(path: Path) -> None:
-    """Saves pyplot's figure as a PNG, and as a PDF beside it, and closes it."""
+def save_figure(path: Path, figure: Figure | None = None) -> None:
+    """Saves a figure as a PNG, and as a PDF beside it. None: pyplot's, which is closed."""
+    shown = figure or plt.gcf()
     for file in (path, path.with_suffix(".pdf")):
-        plt.savefig(file, dpi=150, bbox_inches="tight", metadata={"CreationDate": None} if file != path else None)
-    plt.close()
+        shown.savefig(file, dpi=150, bbox_inches="tight", metadata={"CreationDate": None} if file != path else None)
+    if figure is None:
+        plt.close()
 
 
 def write_report(folder: Path, name: str, data: Any, table: str, figure: Callable[[Path], None] | None = None) -> None:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from discrete_latents.runs.metrics import direction, scale
-from discrete_latents.summary.means import STUDENT
+from discrete_latents.summary.means import student
 from scripts.common.report import write_report
 from scripts.reproduce.table import PaperCell, PaperTable
 
@@ -86,7 +86,7 @@ def half_interval(values: Sequence[float]) -> float | None:
     """Half the 95 % interval of a mean over seeds, by Student's t; None for one seed."""
     if len(values) < 2:
         return None
-    return STUDENT[min(len(values) - 1, len(STUDENT)) - 1] * stdev(values) / len(values) ** 0.5
+    return student(len(values) - 1) * stdev(values) / len(values) ** 0.5
 
 
 def legend(cells: Collection[Sequence[CellResult]]) -> str:

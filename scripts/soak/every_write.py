@@ -112,16 +112,20 @@ class EveryWrite:
     def found(self, number: int, moment: str) -> list[str]:
         """What differs in a run that is stopped at an operation and gone on with."""
         shutil.rmtree(self.stopped, ignore_errors=True)
-        how = self.watched(self.stopped, at=number, moment=moment)
-        process = self.lives.start(*self.first(self.stopped), log=os.devnull, prepare=how)
-        process.join()
-        if not process.exitcode and moment != "full":  # what is after the results is a warning
+        if not self.stops(number, moment, *self.first(self.stopped)):
             return [f"not stopped: {moment} operation {number}"]
         process = self.lives.start(*self.next(self.stopped))
         process.join()
         if process.exitcode:
             return [f"exit code {process.exitcode}: {self.lives.log.read_text().splitlines()[-1]}"]
         return list(self.compared())
+
+    def stops(self, number: int, moment: str, *overrides: str, name: str = "train") -> bool:
+        """Runs a command that is to be stopped at an operation; whether it was."""
+        how = self.watched(self.stopped, at=number, moment=moment)
+        process = self.lives.start(*overrides, name=name, log=os.devnull, prepare=how)
+        process.join()
+        return bool(process.exitcode) or moment == "full"  # what is after the results is a warning
 
     def compared(self) -> Iterator[str]:
         one, other = (names(folder) for folder in (self.undisturbed, self.stopped))
@@ -154,10 +158,7 @@ class EveryWriteOfAnEvaluation(EveryWrite):
     def found(self, number: int, moment: str) -> list[str]:
         shutil.rmtree(self.stopped, ignore_errors=True)
         shutil.copytree(self.undisturbed, self.stopped)
-        how = self.watched(self.stopped, at=number, moment=moment)
-        process = self.lives.start(f"run={self.stopped}", name="eval", log=os.devnull, prepare=how)
-        process.join()
-        if not process.exitcode and moment != "full":
+        if not self.stops(number, moment, f"run={self.stopped}", name="eval"):
             return [f"not stopped: {moment} operation {number}"]
         again = self.evaluate(self.stopped)
         found = differences(RunDirectory(self.undisturbed), RunDirectory(self.stopped))

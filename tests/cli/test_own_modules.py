@@ -52,17 +52,23 @@ batch_size: 16
 """,
 }
 TRUST = "trust=[tests]"
+PATH = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`")  # Lightning's
+
+
+def write_options(folder: Path) -> None:
+    """Writes FILES, for --config-dir."""
+    for name, text in FILES.items():
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.strip() + "\n")
 
 
 @pytest.fixture
 def train(command: Callable[..., Outcome], tmp_path: Path) -> Callable[..., Outcome]:
     """Runs train.py with the options of a folder of the user's own, in the folder `run`."""
-    for name, text in FILES.items():
-        path = tmp_path / "options" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.strip() + "\n")
+    write_options(tmp_path / "options")
 
     def call(*words: str, run: str | None = "run") -> Outcome:
         folder = [f"hydra.run.dir={tmp_path / run}"] if run else []
@@ -120,16 +126,12 @@ def test_it_resumes_exactly_after_its_epochs(train, command, tmp_path):
 @pytest.mark.slow
 def test_killed_within_an_epoch_it_ends_as_one_that_was_not(tmp_path):
     """With workers. Between two checkpoints of epochs' ends nothing counts."""
-    for name in ("model/mine", "data/theirs"):
-        file = tmp_path / "options" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(FILES[name])
+    write_options(tmp_path / "options")
     words = ["--config-dir", str(tmp_path / "options"), *QUICK, "model=mine", "data=theirs", "+data.workers=1"]
     words += ["trainer.max_epochs=20", "callbacks.checkpoint.monitor=val_acc", "callbacks.checkpoint.mode=max"]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    whole = shell("train.py", *words, f"hydra.run.dir={tmp_path}/whole", cwd=tmp_path, PYTHONPATH=path)
+    whole = shell("train.py", *words, f"hydra.run.dir={tmp_path}/whole", cwd=tmp_path, PYTHONPATH=PATH)
     assert whole.code == 0, whole.err
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
     command = [sys.executable, str(ROOT / "train.py"), *words, f"hydra.run.dir={tmp_path}/killed"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
@@ -138,7 +140,7 @@ def test_killed_within_an_epoch_it_ends_as_one_that_was_not(tmp_path):
     process.kill()
     process.communicate()
     assert torch.load(last, weights_only=True)["epoch"] < 19
-    resumed = shell("train.py", f"resume={tmp_path}/killed", TRUST, cwd=tmp_path, PYTHONPATH=path)
+    resumed = shell("train.py", f"resume={tmp_path}/killed", TRUST, cwd=tmp_path, PYTHONPATH=PATH)
     assert resumed.code == 0, resumed.err
     assert same_bits(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "killed")))
     assert results(tmp_path / "whole")["metrics"] == results(tmp_path / "killed")["metrics"]
@@ -147,17 +149,13 @@ def test_killed_within_an_epoch_it_ends_as_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_test_and_resume_it(tmp_path):
     """Each on its half of the data, by Lightning's own samplers."""
-    for name in ("model/mine", "data/theirs"):
-        file = tmp_path / "options" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(FILES[name])
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    write_options(tmp_path / "options")
     words = ["--config-dir", str(tmp_path / "options"), *QUICK, "model=mine", "data=theirs", "trainer=ddp_sim"]
     for run, further in {"whole": ["trainer.max_epochs=4"], "parts": []}.items():
-        outcome = shell("train.py", *words, *further, f"hydra.run.dir={tmp_path}/{run}", cwd=tmp_path, PYTHONPATH=path)
+        outcome = shell("train.py", *words, *further, f"hydra.run.dir={tmp_path}/{run}", cwd=tmp_path, PYTHONPATH=PATH)
         assert outcome.code == 0, outcome.err
     resume = [f"resume={tmp_path}/parts", "trainer.max_epochs=4", TRUST]
-    outcome = shell("train.py", *resume, cwd=tmp_path, PYTHONPATH=path)
+    outcome = shell("train.py", *resume, cwd=tmp_path, PYTHONPATH=PATH)
     assert outcome.code == 0, outcome.err
     assert same_bits(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "parts")))
     assert results(tmp_path / "whole")["metrics"] == results(tmp_path / "parts")["metrics"]

@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -14,41 +15,26 @@ from discrete_latents.models import CategoricalVAE, LatentModel, SemiSupervised
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 
 
-class Encoder(nn.Module):
-    """x, (B, C, H, W) or (B, D), → logits of q(z | x), (B, N, K)."""
+class Part(nn.Module):
+    """A deterministic function of a model, as a module."""
 
-    def __init__(self, model: CategoricalVAE) -> None:
+    def __init__(self, model: LatentModel, function: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         self.model = model
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model.encode(x)
+        return self.function(self.model, x)
 
 
-class Decoder(nn.Module):
-    """z, one-hot or soft, (B, N, K), → E[x | z]."""
-
-    def __init__(self, model: CategoricalVAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.model.likelihood.mean(self.model.decode(z))
-
-
-class Classifier(nn.Module):
-    """x → logits of q(y | x), (B, K)."""
-
-    def __init__(self, model: SemiSupervised) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.classify(x)
+def mean_of(model: CategoricalVAE, z: Tensor) -> Tensor:
+    """E[x | z] of z, one-hot or soft, (B, N, K)."""
+    return model.likelihood.mean(model.decode(z))
 
 
 def onnx_files(model: LatentModel | Any) -> dict[str, bytes]:
-    """The content of encoder.onnx and decoder.onnx, or of classifier.onnx; their first dimension is any batch.
+    """The content of encoder.onnx, x → logits of q(z | x), and decoder.onnx, z → E[x | z], or of classifier.onnx, x →
+    logits of q(y | x); their first dimension is any batch.
 
     Raises UserError for a model that has none of them, and where the packages of the extra `onnx` are not installed.
     """
@@ -67,11 +53,11 @@ def onnx_files(model: LatentModel | Any) -> dict[str, bytes]:
     model = with_linear(copy.deepcopy(model).cpu().eval())
     x = torch.zeros(2, *model.mean_image.shape, dtype=torch.int64 if model.kind == "whole" else model.mean_image.dtype)
     if isinstance(model, SemiSupervised):
-        return {"classifier.onnx": graph(Classifier(model), "x", x, "logits")}
+        return {"classifier.onnx": graph(Part(model, SemiSupervised.classify), "x", x, "logits")}
     z = torch.zeros(2, model.num_latents, model.num_classes, dtype=model.output_bias.dtype)
     return {
-        "encoder.onnx": graph(Encoder(model), "x", x, "logits"),
-        "decoder.onnx": graph(Decoder(model), "z", z, "mean"),
+        "encoder.onnx": graph(Part(model, CategoricalVAE.encode), "x", x, "logits"),
+        "decoder.onnx": graph(Part(model, mean_of), "z", z, "mean"),
     }
 
 

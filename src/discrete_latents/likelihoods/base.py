@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
@@ -55,6 +56,11 @@ class Likelihood(nn.Module):
     def inputs(self, x: Real[Tensor, "B ..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "B ..."]:
         """x as a network reads it, (B, features) or (B, channels, H, W): centred. mean: of x in training."""
         return x - mean
+
+    def input_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of what a network reads for x of `shape`."""
+        empty = torch.zeros(*shape)
+        return tuple(self.inputs(empty.unsqueeze(0), empty).shape[1:])
 
     def statistics(self, x: Real[Tensor, "B ..."]) -> Real[Tensor, "B ..."]:
         """What `output_for_mean` takes the mean of, (B, …)."""

@@ -72,7 +72,7 @@ class ImageTokenizer(LatentModel):
             raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
         if logits not in ("free", "distance"):
             raise ValueError(f"logits must be free or distance, got {logits!r}")
-        input_shape = common["likelihood"].inputs(*[torch.zeros(1, *image_shape)] * 2).shape[1:]
+        input_shape = common["likelihood"].input_shape(image_shape)
         grid = network.grid(input_shape)
         super().__init__(image_shape, num_latents=math.prod(grid), num_classes=num_classes, **common)
         self.grid = grid

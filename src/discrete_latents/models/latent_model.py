@@ -118,8 +118,7 @@ class LatentModel(pl.LightningModule):
 
     def input_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of what an encoder reads for x of `image_shape`."""
-        empty = torch.zeros(*image_shape)
-        return tuple(self.likelihood.inputs(empty.unsqueeze(0), empty).shape[1:])
+        return self.likelihood.input_shape(image_shape)
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures by name: grids of x, (rows, columns, C, H, W) or (rows, columns, D), in the range of x."""

@@ -20,21 +20,35 @@ class CNN(Network):
 
     def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
         small = self.smallest(image_shape, "hidden", self.hidden)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
-            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), self.activation()]
+        layers = self.downwards(image_shape)
         return AnyBatch(nn.Sequential(*layers, nn.Flatten(), OneDNNLinear(math.prod(small), features)), event_dims=3)
 
     def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
+        _, height, width = self.smallest(image_shape[:3], "decoder_hidden", self.decoder_hidden)
+        small = (self.decoder_hidden[0], height, width)
+        spread = (OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small))
+        return AnyBatch(nn.Sequential(*spread, *self.upwards(image_shape)), event_dims=1)
+
+    def downwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
+        """From an image to features of a smaller grid."""
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
+            layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+            layers += [*self.between(outputs), self.activation()]
+        return layers
+
+    def upwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
+        """From features of the smaller grid to an image."""
         image_shape, outputs = image_shape[:3], image_shape[3:]
-        small = self.smallest(image_shape, "decoder_hidden", self.decoder_hidden)
-        small = (self.decoder_hidden[0], *small[1:])
-        layers: list[nn.Module] = [OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small)]
+        layers: list[nn.Module] = []
         for before, after in pairwise([*self.decoder_hidden, image_shape[0] * math.prod(outputs)]):
-            layers += [self.activation(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
-        if outputs:
-            layers.append(OutputsLast(*outputs))
-        return AnyBatch(nn.Sequential(*layers), event_dims=1)
+            layers += [*self.between(before), self.activation()]
+            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
+        return [*layers, *(OutputsLast(count) for count in outputs)]
+
+    def between(self, channels: int) -> list[nn.Module]:
+        """What stands between two changes of size, before the activation."""
+        return []
 
     def smallest(self, image_shape: Sequence[int], name: str, channels: Sequence[int]) -> tuple[int, int, int]:
         """The shape after the last convolution."""

@@ -1,17 +1,13 @@
 """Convolutional networks with residual blocks, between images and grids of features."""
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
-from discrete_latents.networks.base import Network
-from discrete_latents.networks.cnn import CNN, AnyBatch, OutputsLast
-from discrete_latents.networks.onednn_linear import OneDNNLinear
+from discrete_latents.networks.cnn import CNN, AnyBatch
 
 
 class ResNet(CNN):
@@ -33,19 +29,11 @@ class ResNet(CNN):
         activation: str = "ReLU",
         blocks: int = 1,
     ) -> None:
-        Network.__init__(self, hidden, decoder_hidden, activation)
+        super().__init__(hidden, decoder_hidden, activation)
         self.blocks = whole("blocks", blocks, least=0)
 
-    def encoder(self, image_shape: Sequence[int], features: int) -> nn.Module:
-        small = self.smallest(image_shape, "hidden", self.hidden)
-        linear = OneDNNLinear(math.prod(small), features)
-        return AnyBatch(nn.Sequential(*self.downwards(image_shape), nn.Flatten(), linear), event_dims=3)
-
-    def decoder(self, features: int, image_shape: Sequence[int]) -> nn.Module:
-        _, height, width = self.smallest(image_shape[:3], "decoder_hidden", self.decoder_hidden)
-        small = (self.decoder_hidden[0], height, width)
-        spread = (OneDNNLinear(features, math.prod(small)), nn.Unflatten(-1, small))
-        return AnyBatch(nn.Sequential(*spread, *self.upwards(image_shape)), event_dims=1)
+    def between(self, channels: int) -> list[nn.Module]:
+        return [ResidualBlock(channels, self.activation) for _ in range(self.blocks)]
 
     def grid(self, image_shape: Sequence[int]) -> tuple[int, int]:
         below, above = (
@@ -67,22 +55,6 @@ class ResNet(CNN):
     def grid_decoder(self, channels: int, image_shape: Sequence[int]) -> nn.Module:
         first = nn.Conv2d(channels, self.decoder_hidden[0], 3, padding=1)
         return AnyBatch(nn.Sequential(first, *self.upwards(image_shape)), event_dims=3)
-
-    def downwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise([image_shape[0], *self.hidden]):
-            layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
-            layers += [ResidualBlock(outputs, self.activation) for _ in range(self.blocks)]
-            layers.append(self.activation())
-        return layers
-
-    def upwards(self, image_shape: Sequence[int]) -> list[nn.Module]:
-        image_shape, outputs = image_shape[:3], image_shape[3:]
-        layers: list[nn.Module] = []
-        for before, after in pairwise([*self.decoder_hidden, image_shape[0] * math.prod(outputs)]):
-            layers += [ResidualBlock(before, self.activation) for _ in range(self.blocks)]
-            layers += [self.activation(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
-        return [*layers, *(OutputsLast(count) for count in outputs)]
 
 
 class ResidualBlock(nn.Module):

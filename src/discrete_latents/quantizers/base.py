@@ -16,7 +16,7 @@ class Quantizer(Estimator):
     """Maps N vectors to N of K codes without noise. A deterministic code has no KL to train.
 
     Seen as a posterior it is certain, and its KL from a uniform prior is the constant N log K: with it, the bound is a
-    bound, but one that no encoder can improve by telling less. Models that weigh a KL, or change it, refuse it.
+    bound, but one that no encoder can improve by telling less.
 
     Subclasses define `build` and `quantize`. They wrap modules of vector-quantize-pytorch (the extra `tokenizer`).
     The losses of that package are means over features where a bound sums, so they are multiplied by `weight`, the
@@ -47,7 +47,7 @@ class Quantizer(Estimator):
 
     def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
         """The vectors of codes."""
-        raise NotImplementedError
+        return self.quantizer.indices_to_codes(codes.flatten(0, -2)).unflatten(0, codes.shape[:-1])  # type: ignore[operator]
 
     def code(self, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors and codes as of `quantize`, and each image's KL, (B,): N log K, with the gradient of the loss."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from discrete_latents.latent.estimator import NotDefined
@@ -37,9 +37,6 @@ class FSQ(Quantizer):
     def quantize(self, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
         vectors, codes = self.quantizer(x)
         return vectors, codes, x.new_zeros(())
-
-    def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
-        return self.quantizer.indices_to_codes(codes.flatten(0, -2)).unflatten(0, codes.shape[:-1])  # type: ignore[operator]
 
 
 def powers(num_classes: int) -> list[int] | None:

@@ -1,6 +1,6 @@
 """Look-up-free quantisation: a deterministic code with no KL."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from discrete_latents.checks import not_negative
@@ -34,6 +34,3 @@ class LFQ(Quantizer):
 
     def quantize(self, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
         return tuple(self.quantizer(x))
-
-    def look_up(self, codes: Int[Tensor, "*S N"]) -> Float[Tensor, "*S N D"]:
-        return self.quantizer.indices_to_codes(codes.flatten(0, -2)).unflatten(0, codes.shape[:-1])  # type: ignore[operator]

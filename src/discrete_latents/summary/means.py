@@ -11,6 +11,11 @@ STUDENT = (
 """97.5 % quantiles of Student's t, of 1 to 30 degrees of freedom."""
 
 
+def student(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t, for degrees of freedom rounded down, and 30 at most: rather too wide."""
+    return STUDENT[min(max(1, math.floor(freedom)), len(STUDENT)) - 1]
+
+
 @dataclass(frozen=True)
 class MetricMean:
     """A metric over runs. error: standard error of the mean, std(ddof=1) / √count; None for a single run. best: it is
@@ -25,10 +30,7 @@ class MetricMean:
 
 
 def differ(first: MetricMean, second: MetricMean) -> bool | None:
-    """Whether the 95 % interval of the difference of two means excludes 0 (Welch's t); None where one has no error.
-
-    The degrees of freedom are rounded down, and 30 at most: the interval is rather too wide than too narrow.
-    """
+    """Whether the 95 % interval of the difference of two means excludes 0 (Welch's t); None where one has no error."""
     if first.error is None or second.error is None:
         return None
     squares = first.error**2, second.error**2
@@ -36,8 +38,8 @@ def differ(first: MetricMean, second: MetricMean) -> bool | None:
     if variance == 0:
         return difference > 0
     spread = sum(square**2 / (each.count - 1) for square, each in zip(squares, (first, second), strict=True))
-    freedom = min(max(1, math.floor(variance**2 / spread)), len(STUDENT)) if spread else len(STUDENT)
-    return difference > STUDENT[freedom - 1] * math.sqrt(variance)
+    freedom = variance**2 / spread if spread else len(STUDENT)
+    return difference > student(freedom) * math.sqrt(variance)
 
 
 def among_best(best: MetricMean, others: Sequence[MetricMean]) -> list[bool] | None:

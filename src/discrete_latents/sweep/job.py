@@ -27,7 +27,7 @@ from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.lock import hold
 from discrete_latents.runs.results import write_results
 from discrete_latents.secrecy import masked_override
-from discrete_latents.sweep.processes import check_launcher, job_processes
+from discrete_latents.sweep.processes import check_launcher, in_own_process, job_processes
 from discrete_latents.training.new_run import clear
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def prepare_job(run: RunDirectory, config: DictConfig, hydra: DictConfig) -> Dic
     elif is_first():
         clear(run)
         run.save_config(config, hydra)
-    if not hydra.launcher._target_.endswith("BasicLauncher"):
+    if not in_own_process(hydra.launcher):
         with open_dict(config):
             config.trainer.enable_progress_bar = False  # bars of several processes would overwrite each other
     return config

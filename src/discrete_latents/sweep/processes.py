@@ -37,10 +37,15 @@ def several_processes(trainer: DictConfig) -> bool:
     )
 
 
+def in_own_process(launcher: DictConfig) -> bool:
+    """Whether a launcher runs the jobs in this process, one after another."""
+    return launcher._target_.endswith("BasicLauncher")
+
+
 def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
     """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes."""
     kind = launcher._target_.split(".")[-1]
-    alone = kind == "BasicLauncher" or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
+    alone = in_own_process(launcher) or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
     if several_processes(trainer) and not alone and kind != "SlurmLauncher":
         raise UserError(
             f"trainer.strategy = {trainer.get('strategy', 'auto')} with trainer.devices = {trainer.get('devices', 1)} "

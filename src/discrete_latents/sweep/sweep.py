@@ -31,7 +31,7 @@ from discrete_latents.runs.lock import claim
 from discrete_latents.runs.results_table import show_sweep
 from discrete_latents.secrecy import MASK, masked
 from discrete_latents.sweep.job import DONE, unresolved, without_launcher
-from discrete_latents.sweep.processes import check_launcher
+from discrete_latents.sweep.processes import check_launcher, in_own_process
 from discrete_latents.sweep.saved_sweep import check_sweep
 from discrete_latents.training.new_run import hydra_config
 
@@ -85,7 +85,7 @@ class Sweep(Callback):
         try:
             check_launcher(config.trainer, hydra.launcher)
             check_subdirs(config, jobs)
-            if not hydra.launcher._target_.endswith("BasicLauncher"):
+            if not in_own_process(hydra.launcher):
                 hand_over_secrets(config)
             claim(absolute, lambda: taken(directory) if absolute.exists and not Sweep.resumed else None)
         except UserError as error:

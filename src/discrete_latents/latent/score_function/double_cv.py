@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from discrete_latents.checks import finite, whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.estimator import Objective
-from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.sampler import Sampler, log_weights
 from discrete_latents.latent.score_function.trace import Recorder, Site
 from discrete_latents.latent.score_function.tuned import Tuned
 
@@ -63,8 +63,4 @@ class Differentiable(Recorder):
         z, kl = super().draw(logits, prior, shape)
         return z.requires_grad_(torch.is_grad_enabled()), kl
 
-    def draw_vectors(
-        self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...], codebook: Tensor
-    ) -> tuple[Tensor, Tensor | float]:
-        z, kl = self.draw(logits, prior, shape)
-        return z @ codebook, kl
+    draw_vectors = Sampler.draw_vectors  # the product with the codebook, for which z has a gradient
