@@ -206,9 +206,9 @@ class ImageData(pl.LightningDataModule):
                 read = functools.partial(self.read_augmented, draw if drawn else self.read)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
-    def example(self) -> tuple[Tensor, Tensor]:
-        """A small training batch."""
-        return next(iter(self.batches("train", 2, shuffled=True)))
+    def example(self, count: int = 2) -> tuple[Tensor, Tensor]:
+        """A training batch of at most `count` images."""
+        return next(iter(self.batches("train", count, shuffled=True)))
 
     def first(self, split: str, count: int) -> tuple[Tensor, Tensor]:
         """The first images of a split and their labels on the trainer's device, equal in all processes."""

@@ -131,9 +131,12 @@ class Survey:
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.x.shape[1:])
 
-    def example(self) -> tuple[Tensor, Tensor]:
-        """The first training batch."""
-        return self.read(self.batch)
+    def example(self, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first training batch, or at most `count` of the images that were looked at."""
+        if count is None:
+            return self.read(self.batch)
+        x, _ = self.read(self.x[:count])
+        return x, torch.full((len(x),), -1)
 
     def mean(self, statistics: Callable[[Tensor], Tensor]) -> Tensor:
         """The mean of statistics(x) over the training data that were looked at, as `base_rate` has it."""

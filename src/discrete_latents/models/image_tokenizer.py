@@ -16,6 +16,7 @@ from discrete_latents.checks import positive, whole
 from discrete_latents.latent import HardBound, HardSampler, KLWeight, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.models.initial_codebook import principal_map, spread_codebook, spread_precision
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.quantizers import Quantizer
@@ -41,10 +42,11 @@ class ImageTokenizer(LatentModel):
         prior: "uniform", or trained from uniform: "per_code" for all positions together, "per_position" for each.
         width: of the codebook's vectors.
         logits: "free", of the encoder's own for each class, or "distance": the encoder gives a vector f, and the logits
-            are −‖f − e_k‖² / 2σ² to the codebook's vectors e, with σ trained (Takida et al. 2022, section 3.2).
-        encoder_gain: multiplies the initial weights of the encoder's last layer. A larger gain moves the initial
-            posterior away from uniform, under which all codes are noise that a decoder learns to ignore. Not of a
-            quantiser.
+            are −‖f − e_k‖² / 2σ² to the codebook's vectors e, with σ trained (Takida et al. 2022, section 3.2). The
+            codebook then starts by k-means on f of training images, and f as their first principal components: a
+            random codebook is far from most f, and codes that nothing is near to stay unused.
+        encoder_gain: of free logits, multiplies the initial weights of the encoder's last layer. A larger gain moves
+            the initial posterior away from uniform, under which all codes are noise that a decoder learns to ignore.
 
     The other arguments: `LatentModel`. A quantiser uses no `beta`, and a line says so where one is given. Raises
     ValueError for another prior or a network without a grid, and NotDefined for a quantiser with free bits, with
@@ -63,8 +65,8 @@ class ImageTokenizer(LatentModel):
         num_classes: int,
         network: Network,
         prior: str = "uniform",
-        width: int = 64,
-        logits: str = "free",
+        width: int = 16,
+        logits: str = "distance",
         encoder_gain: float = 1.0,
         **common: Any,
     ) -> None:
@@ -80,11 +82,12 @@ class ImageTokenizer(LatentModel):
         self.counts = self.code_usage.counts  # of the last evaluation
         channels = width = whole("width", width)
         quantizer = self.quantizer
-        self.by_distance = logits == "distance"
+        self.by_distance = quantizer is None and logits == "distance"
         if quantizer is None:
-            features = width if self.by_distance else layout.width(1, num_classes)
+            features = 4 * width if self.by_distance else layout.width(1, num_classes)
             if self.by_distance:
-                self.log_precision = nn.Parameter(torch.tensor(-math.log(width)))  # of −log σ²
+                self.projection = nn.Linear(features, width)
+                self.log_precision = nn.Parameter(torch.tensor(-math.log(width)))  # −log σ²
             self.codebook = nn.Parameter(torch.randn(num_classes, width))
         else:
             no_kl = f"{type(quantizer).__name__} is a deterministic code with no KL"
@@ -95,7 +98,9 @@ class ImageTokenizer(LatentModel):
                 self.kl_weight = KLWeight()
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
-        gain = positive("encoder_gain", encoder_gain) if quantizer is None else 1.0
+        gain = positive("encoder_gain", encoder_gain)
+        if self.by_distance or quantizer is not None:
+            gain = 1.0
         self.encoder = network.grid_encoder(input_shape, features, gain)
         self.decoder = network.grid_decoder(channels, self.likelihood.output_shape(image_shape))
         positions = self.num_latents if prior == "per_position" else 1
@@ -106,13 +111,28 @@ class ImageTokenizer(LatentModel):
         """The estimator, where it is a quantiser."""
         return self.estimator if isinstance(self.estimator, Quantizer) else None
 
+    @property
+    def images_to_start(self) -> int:
+        """64 features for each code, of at most 2,000 images."""
+        return min(2000, math.ceil(64 * self.num_classes / self.num_latents)) if self.by_distance else 0
+
+    def start_from(self, x: Real[Tensor, "B ..."]) -> None:
+        features = self.features(x).mT.flatten(0, 1)
+        weight, bias = principal_map(features, self.codebook.shape[1])
+        vectors = features @ weight.T + bias
+        codebook = spread_codebook(vectors, self.num_classes)
+        self.projection.weight.copy_(weight)
+        self.projection.bias.copy_(bias)
+        self.codebook.copy_(codebook)
+        self.log_precision.copy_(spread_precision(vectors, codebook).log())
+
     def features(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B F N"]:
         return self.encoder(self.inputs(x)).flatten(-2)
 
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
         if self.by_distance:
-            f = self.features(x).mT
+            f = self.projection(self.features(x).mT)
             near = f @ self.codebook.T - self.codebook.square().sum(-1) / 2  # ‖f‖² is the same for all classes
             return self.mixed(self.log_precision.exp() * near)
         return self.mixed(layout.to_logits(self.features(x).flatten(-2), self.num_classes))

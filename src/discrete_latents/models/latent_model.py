@@ -108,6 +108,14 @@ class LatentModel(pl.LightningModule):
             self.mean_image.copy_(mean)
         self.output_bias.copy_(self.likelihood.output_for_mean(mean))
 
+    @property
+    def images_to_start(self) -> int:
+        """How many training images `start_from` asks for; 0: it is not called."""
+        return 0
+
+    def start_from(self, x: Tensor) -> None:
+        """Sets initial weights by training images, before training and without gradient."""
+
     def inputs(self, x: Tensor) -> Tensor:
         """x as an encoder reads it."""
         return self.likelihood.inputs(x, self.mean_image)

@@ -124,6 +124,8 @@ def build_model(config: DictConfig, data: pl.LightningDataModule) -> pl.Lightnin
     model.set_base_rate(seen.mean(model.likelihood.statistics))
     with model.evaluation_noise(), torch.no_grad():
         try:
+            if model.images_to_start:
+                model.start_from(seen.example(model.images_to_start)[0])
             model.training_loss(seen.example())
         except (ValueError, RuntimeError, IndexError) as error:
             refused = NotApplicable if isinstance(error, NotDefined) else UserError
