@@ -29,7 +29,9 @@ CONTENDERS = ("by hand", "gumbel_softmax", "st_gumbel", "reinmax", "by hand, eva
 def main() -> None:
     parser = CommandParser(__doc__)
     add = parser.add_argument
-    add("--classes", nargs="+", type=whole_number(2), default=[512, 8192, 65536], metavar="K")
+    add(
+        "--classes", nargs="+", type=whole_number(2), default=[512, 8192, 65536], metavar="K", help="sizes of codebooks"
+    )
     add("--positions", type=whole_number(), default=512, help="codes of a step: images times cells of a grid")
     add("--rounds", type=whole_number(), default=3, help="turns of each contender")
     add("--output", type=Path, default=Path("results"), help="folder of the report")
@@ -124,7 +126,7 @@ def peak() -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Each contender beside what is by hand: F.gumbel_softmax, or Categorical and one-hot vectors in evaluation."""
     lines = [
-        f"{rows[0]['positions']:,} positions, vectors of {WIDTH} numbers, one thread. In brackets: over the same by hand.",
+        f"{rows[0]['positions']:,} positions, vectors of {WIDTH} numbers, one thread. In brackets: over that by hand.",
         "",
         "| | K | time, ms | memory, MiB |",
         "|---|---|---|---|",
@@ -134,7 +136,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         base = hand[row["classes"], "by hand, evaluation" if row["contender"].endswith("evaluation") else "by hand"]
         times, memory = (row[name] / max(base[name], 1e-9) for name in ("milliseconds", "mib"))
         shown = f"{row['milliseconds']:.1f} ({times:.2f}) | {row['mib']:.0f} ({memory:.2f})"
-        name = row["contender"] if " " in row["contender"] or row["contender"] == "evaluation" else f"`{row['contender']}`"
+        name = (
+            row["contender"] if " " in row["contender"] or row["contender"] == "evaluation" else f"`{row['contender']}`"
+        )
         lines.append(f"| {name} | {row['classes']:,} | {shown} |")
     return "\n".join([*lines, ""])
 

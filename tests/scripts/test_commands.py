@@ -37,6 +37,7 @@ WRONG = {
     "scripts.reproduce": ["jang_table1", "--jobs", "-1"],
     "scripts.soak": ["--kills", "0"],
     "scripts.tokenizer": ["--codes", "1"],
+    "scripts.codebook_scale": ["--classes", "1"],
     "discrete_latents.search": ["--trials", "3"],
     "discrete_latents.summary": ["--by"],
     "discrete_latents.export": [],

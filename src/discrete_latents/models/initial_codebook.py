@@ -28,7 +28,7 @@ def spread_codebook(vectors: Float[Tensor, "n D"], count: int) -> Float[Tensor, 
     if len(vectors) >= count:
         codebook = vectors[torch.randperm(len(vectors))[:count]]
     for _ in range(ROUNDS):
-        nearest = torch.cat([torch.cdist(part, codebook).argmin(-1) for part in parts(vectors, count)])
+        nearest = torch.cat([torch.cdist(part, codebook).argmin(-1) for part in in_parts(vectors, count)])
         uses = nearest.bincount(minlength=count)
         total = torch.zeros_like(codebook).index_add_(0, nearest, vectors)
         unused = vectors[torch.randint(len(vectors), (count,))]
@@ -41,11 +41,11 @@ def spread_precision(vectors: Float[Tensor, "n D"], codebook: Float[Tensor, "K D
     `COMPARED` nearest, on average: a draw is one of a few near codes."""
     rank = min(COMPARED, len(codebook) - 1)
     gaps = []
-    for part in parts(vectors[:2000], len(codebook)):
+    for part in in_parts(vectors[:2000], len(codebook)):
         near = torch.cdist(part, codebook).square().topk(rank + 1, largest=False).values
         gaps.append(near[:, -1] - near[:, 0])
     return 2 * GAP / torch.cat(gaps).mean().clamp(min=1e-12)
 
 
-def parts(vectors: Tensor, count: int) -> tuple[Tensor, ...]:
+def in_parts(vectors: Tensor, count: int) -> tuple[Tensor, ...]:
     return vectors.split(max(1, AT_ONCE // count))
