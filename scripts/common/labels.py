@@ -1,9 +1,10 @@
-"""Names beside the points of a figure, without a legend."""
+"""Names beside the points and lines of a figure, without a legend."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -45,3 +46,43 @@ def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], size: fl
         for _, text, _ in tried:
             if text is not best[1]:
                 text.remove()
+
+
+def label_lines(axes: Axes, lines: Sequence[Line2D], size: float = 7) -> None:
+    """Writes each line's label right of the axes, beside its last point, in its colour, and leads a thin line there
+    where names are moved apart.
+
+    Call it when the limits and scales of the axes are final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    frame, height = axes.get_window_extent(), 1.2 * size * figure.dpi / 72
+    ends = [(line, float(axes.transData.transform(line.get_xydata()[-1])[1])) for line in lines]  # type: ignore[index]
+    ends.sort(key=lambda end: end[1])
+    places = spread([y for _, y in ends], height, frame.y0, frame.y1)
+    for (line, end), place in zip(ends, places, strict=True):
+        (x, _), colour = axes.transAxes.inverted().transform((frame.x1, end)), line.get_color()
+        start, to = ((y - frame.y0) / frame.height for y in (end, place))
+        axes.annotate(
+            str(line.get_label()), (x, start), (x + 0.08, to), xycoords="axes fraction", fontsize=size, color=colour,
+            va="center_baseline", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Ascending numbers moved as little as gives them distances of `least`, between low and high where there is room.
+
+    >>> spread([1.0, 1.0, 5.0], 2.0, 0.0, 9.0)
+    [0.0, 2.0, 5.0]
+    """
+    groups: list[list[float]] = []  # mean of what would be the first place, and number, of those that touch
+    for index, place in enumerate(places):
+        groups.append([place - index * least, 1])
+        while len(groups) > 1 and groups[-2][0] > groups[-1][0]:
+            (first, count), (second, more) = groups[-2:]
+            groups[-2:] = [[(first * count + second * more) / (count + more), count + more]]
+    found = [first for first, count in groups for _ in range(int(count))]
+    last = high - (len(places) - 1) * least
+    return [max(low, min(first, last)) + index * least for index, first in enumerate(found)]

@@ -6,7 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
+from scripts.common.labels import label_lines
 from scripts.common.report import save_figure, write_report
 
 COLUMNS = {
@@ -46,27 +48,30 @@ def rounded(value: float | None) -> str:
 
 
 def figure(results: dict[str, Any], path: Path) -> None:
-    """Bias and variance over τ, and signal-to-noise over training. The last signal-to-noise orders the legend."""
+    """Bias and variance over τ, and signal-to-noise over training, each line with its estimator's name at its end."""
     noisy = [row for row in results["training"] if row["snr"] is not None]
-    last = [row for row in noisy if row["model"] == noisy[-1]["model"]]
-    names = [row["estimator"] for row in sorted(last, key=lambda row: -row["snr"])]
-    colours = colormaps["tab20"].resampled(20)
+    names = sorted({row["estimator"] for row in noisy})
+    colours = colormaps["Dark2"]
 
-    def draw(axes: Axes, rows: list[dict[str, Any]], x: str, y: str, title: str) -> None:
+    def draw(axes: Axes, rows: list[dict[str, Any]], x: str, y: str, title: str) -> list[Line2D]:
+        lines = []
         for index, name in enumerate(names):
             points = [(row[x], row[y], row["unbiased"]) for row in rows if row["estimator"] == name and row[y]]
-            xs, ys, unbiased = zip(*points, strict=True) if points else ([], [], [False])
-            style = "os^Dv"[index % 5] + ("--" if unbiased[0] else "-")
-            axes.plot(xs, ys, style, color=colours(index % 20), markersize=5, label=name)
+            if points:
+                xs, ys, unbiased = zip(*points, strict=True)
+                style = "o--" if unbiased[0] else "o-"
+                lines += axes.plot(xs, ys, style, color=colours(index % 8), markersize=3, linewidth=1.2, label=name)
         axes.set(title=title, yscale="log")
         axes.grid(alpha=0.3)
+        return lines
 
-    drawing = plt.figure(figsize=(14, 5), layout="constrained")
-    bias, variance, snr = drawing.subplots(1, 3)
+    drawing, (bias, variance, snr) = plt.subplots(1, 3, figsize=(20, 6), gridspec_kw={"wspace": 0.65})
     biased = [row for row in results["temperatures"] if not row["unbiased"]]
-    draw(bias, biased, "temperature", "bias", "bias, ‖E g − g*‖ / ‖g*‖")
-    draw(variance, results["temperatures"], "temperature", "variance", "variance, E‖g − E g‖² / ‖g*‖²")
-    draw(snr, noisy, "model", "snr", "signal-to-noise over training, ‖E g‖ / sd")
+    drawn = [
+        draw(bias, biased, "temperature", "bias", "bias, ‖E g − g*‖ / ‖g*‖"),
+        draw(variance, results["temperatures"], "temperature", "variance", "variance, E‖g − E g‖² / ‖g*‖²"),
+        draw(snr, noisy, "model", "snr", "signal-to-noise over training, ‖E g‖ / sd"),
+    ]
     snr.set_xticks(snr.get_xticks(), [label.get_text().removeprefix("epoch ") for label in snr.get_xticklabels()])
     snr.set(xlabel="epochs of training with exact")
     for axes in (bias, variance):
@@ -74,6 +79,7 @@ def figure(results: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="temperature τ", xscale="log")
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-    handles, labels = snr.get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside right center", title="dashed: unbiased")
+    for axes, lines in zip((bias, variance, snr), drawn, strict=True):
+        label_lines(axes, lines)
+    drawing.suptitle("solid: biased; dashed: unbiased", fontsize=9, y=0.0)
     save_figure(path)
