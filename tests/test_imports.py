@@ -39,10 +39,11 @@ ORDERS = {
         < pathwise score_function
     """,
     "latent.pathwise": """
-        base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr < concrete
+        base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr mve redge
+        < concrete reinmax_rao
     """,
     "latent.score_function": """
-        trace tuned baselines < reinforce rloo vimco disarm double_cv arsm rebar < muprop relax
+        trace tuned baselines < reinforce rloo vimco wake_wake disarm double_cv arsm rebar < muprop relax
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",

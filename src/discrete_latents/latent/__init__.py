@@ -16,7 +16,10 @@ from discrete_latents.latent.pathwise.darn import Darn
 from discrete_latents.latent.pathwise.gapped_straight_through import GappedStraightThrough
 from discrete_latents.latent.pathwise.gumbel_rao import GumbelRao
 from discrete_latents.latent.pathwise.gumbel_softmax import GumbelSoftmax
+from discrete_latents.latent.pathwise.mve import MVE, IntegerMVE
+from discrete_latents.latent.pathwise.redge import ReDGE
 from discrete_latents.latent.pathwise.reinmax import ReinMax
+from discrete_latents.latent.pathwise.reinmax_rao import ReinMaxCV, ReinMaxRao
 from discrete_latents.latent.pathwise.st_gumbel import DecoupledSTGumbel, STGumbel
 from discrete_latents.latent.pathwise.straight_through import StraightThrough
 from discrete_latents.latent.pathwise.zgr import ZGR
@@ -31,11 +34,13 @@ from discrete_latents.latent.score_function.reinforce import Reinforce
 from discrete_latents.latent.score_function.relax import Relax
 from discrete_latents.latent.score_function.rloo import RLOO
 from discrete_latents.latent.score_function.vimco import VIMCO
+from discrete_latents.latent.score_function.wake_wake import WakeWake
 from discrete_latents.latent.temperature import Constant, Cosine, Exponential, Learned, Linear, Temperature
 
 __all__ = [
     "ARM",
     "ARSM",
+    "MVE",
     "RLOO",
     "VIMCO",
     "ZGR",
@@ -56,6 +61,7 @@ __all__ = [
     "HardBound",
     "HardSampler",
     "InputNetwork",
+    "IntegerMVE",
     "KLSchedule",
     "KLWeight",
     "Learned",
@@ -66,13 +72,17 @@ __all__ = [
     "NotDefined",
     "Objective",
     "Pathwise",
+    "ReDGE",
     "Rebar",
     "ReinMax",
+    "ReinMaxCV",
+    "ReinMaxRao",
     "Reinforce",
     "Relax",
     "STGumbel",
     "Sampler",
     "StraightThrough",
     "Temperature",
+    "WakeWake",
     "straight_through_argmax",
 ]

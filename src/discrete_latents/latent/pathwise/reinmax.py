@@ -17,9 +17,13 @@ class ReinMax(Pathwise):
     """
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-        hard, fixed = sample(logits), logits.detach()
-        middle = (layout.softmax(fixed / self.temperature().detach()) + hard) / 2
-        moved = logits - fixed  # 0, with the gradient of the logits
-        around = middle * (1 + moved - (middle * moved).sum(-1, keepdim=True))  # a softmax at `middle`, to first order
-        soft = 2 * around - layout.softmax(logits) / 2
+        hard = sample(logits)
+        middle = (layout.softmax(logits.detach() / self.temperature().detach()) + hard) / 2
+        soft = 2 * moving(middle, logits) - layout.softmax(logits) / 2
         return with_gradient_of(soft, hard)
+
+
+def moving(middle: Float[Tensor, "... K"], logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
+    """`middle`, with the gradient for the logits of a softmax that has this value."""
+    moved = logits - logits.detach()  # 0, with the gradient of the logits
+    return middle * (1 + moved - (middle * moved).sum(-1, keepdim=True))
