@@ -115,6 +115,8 @@ def test_it_is_as_if_a_masked_class_was_not_there(name: str, settings: dict, mas
     exact."""
     if settings.get("samples", 1) > 1 and settings.get("kl") != "sampled" and name != "reinforce":
         pytest.skip("no bound")
+    if name == "mve_integer" and mask == "middle of both":
+        pytest.skip("the classes are numbers: that of a later class does not change")
     masked = masked_of(name, mask)
     estimators = [make_estimator(name, 0.6, **settings) for _ in range(3)]
     if traits(name).bernoulli:  # not defined for the class that is left

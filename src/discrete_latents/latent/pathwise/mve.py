@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discrete_latents.latent import layout
+from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
 from discrete_latents.latent.temperature import Temperature
@@ -61,7 +61,9 @@ class IntegerMVE(Pathwise):
         off_mean = ((z - mean) * number).sum(-1, keepdim=True).detach()
         squares = (number - (mean.detach() * number).sum(-1, keepdim=True)).square()
         variance = (mean * squares).sum(-1, keepdim=True)
-        spread = off_mean * variance / (2 * variance.detach().clamp(min=torch.finfo(z.dtype).tiny))
-        centred = number - number.mean()
-        unit = centred / centred.square().sum().clamp(min=torch.finfo(z.dtype).tiny)  # raises the number by 1
+        tiny = torch.finfo(z.dtype).tiny
+        spread = off_mean / (2 * variance.detach()).clamp(min=tiny) * variance
+        there = masks.allowed(logits)
+        centred = (number - (there * number).sum(-1, keepdim=True) / there.sum(-1, keepdim=True)) * there
+        unit = centred / centred.square().sum(-1, keepdim=True).clamp(min=tiny)  # raises the number by 1
         return with_gradient_of(mean + unit * spread, z)
