@@ -35,7 +35,7 @@ ORDERS = {
     "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
-        layout masks noise temperature < distributions sampler < estimator < evaluation exact kl_weight < gradients
+        layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight < gradients
         < pathwise score_function
     """,
     "latent.pathwise": """

@@ -20,12 +20,9 @@ from torch import Tensor, nn
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.noise import drawn_from
-from discrete_latents.latent.sampler import Sampler, log_weights
+from discrete_latents.latent.sampler import SUBSETS, Sampler, log_weights
+from discrete_latents.latent.sampler import NotDefined as NotDefined
 from discrete_latents.latent.temperature import Temperature
-
-
-class NotDefined(ValueError):
-    """The estimator is not defined for these latents, or there are too many of them to compute it."""
 
 
 class Estimator(nn.Module):
@@ -72,8 +69,14 @@ class Estimator(nn.Module):
         """Handles one `sample` call: returns z, (*S, B, N, K), and its KL term, broadcastable to (*S, B)."""
         raise NotImplementedError
 
+    def draw_subset(
+        self, logits: Tensor, size: int, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        """Handles one `sample.subset` call, as `draw` does another; few estimators can."""
+        raise NotDefined(f"{type(self).__name__} draws no subsets; {SUBSETS}")
+
     def forward(self, objective: Callable[[Sampler], Tensor]) -> Float[Tensor, " B"]:
-        sampler = Sampler(self.draw, () if self.samples == 1 else (self.samples,))
+        sampler = Sampler(self.draw, () if self.samples == 1 else (self.samples,), subset=self.draw_subset)
         return layout.log_mean_exp(log_weights(objective, sampler))
 
 

@@ -12,6 +12,7 @@ from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import categorical_kl, draw_codes
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.sampler import Sampler, log_weights
+from discrete_latents.latent.subsets import sample_subset, subset_kl, subset_log_prob
 
 
 class HardSampler(Sampler):
@@ -56,6 +57,17 @@ class HardSampler(Sampler):
         log_ratio = layout.log_softmax(logits) - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
         log_ratio = log_ratio.expand(*codes.shape, -1)
         return codes, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def draw_subset(
+        self, logits: Tensor, size: int, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        expanded = logits.expand(*shape, *logits.shape)
+        z = sample_subset(expanded, size)
+        if prior is None:
+            return z, 0.0
+        if not self.sampled:
+            return z, subset_kl(logits, prior, size)
+        return z, subset_log_prob(z, expanded, size) - subset_log_prob(z, prior, size)
 
     def known(self, codes: Int[Tensor, "B N"], kl: Float[Tensor, " B"]) -> None:
         super().known(codes, kl)

@@ -12,6 +12,7 @@ from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
 from discrete_latents.latent.sampler import Sampler, log_weights
+from discrete_latents.latent.subsets import all_subsets, subset_kl, subset_log_prob
 
 
 class Exact(Estimator):
@@ -75,3 +76,15 @@ class Configurations(Sampler):
         self.log_q.append(categorical_log_prob(z, logits))
         self.counts = (len(codes), *self.counts)
         return z, 0.0 if prior is None else categorical_kl(logits, prior)
+
+    def draw_subset(
+        self, logits: Tensor, size: int, prior: Tensor | None, _shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        logits = logits[(None,) * (len(self.counts) + 4 - logits.dim())]
+        latents, classes = logits.shape[-2:]
+        which = self.enumerate(latents, math.comb(classes, size), before=math.prod(self.counts), device=logits.device)
+        z = all_subsets(classes, size, logits)[which]
+        z = z[:, *(None,) * (logits.dim() - 3)].expand(-1, *logits.shape[1:])
+        self.log_q.append(subset_log_prob(z, logits, size))
+        self.counts = (len(which), *self.counts)
+        return z, 0.0 if prior is None else subset_kl(logits, prior, size)

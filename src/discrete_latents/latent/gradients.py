@@ -111,5 +111,9 @@ class Traced:
         self.seen.append(logits)
         return self.sample(logits, prior=prior)
 
+    def subset(self, logits: Tensor, size: int, prior: Tensor | None = None) -> Tensor:
+        self.seen.append(logits)
+        return self.sample.subset(logits, size, prior)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.sample, name)

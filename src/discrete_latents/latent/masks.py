@@ -68,3 +68,8 @@ def refuse_impossible(logits: Float[Tensor, "... K"]) -> None:
         raise ValueError(
             f"all {logits.shape[-1]} classes of a latent are masked; each latent needs at least one that is not"
         )
+
+
+def refuses(logits: Float[Tensor, "... K"], size: int) -> bool:
+    """Whether a latent has fewer than `size` unmasked classes, where that can be checked without synchronising."""
+    return visible(logits) and bool(seen((allowed(logits).sum(-1) < size).any()))

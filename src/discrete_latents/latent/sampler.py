@@ -6,11 +6,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from discrete_latents.checks import whole
 from discrete_latents.latent import masks
 from discrete_latents.latent.noise import current, drawn_from
 
 Draw = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
 """The type of a `Sampler`'s `draw(logits, prior, shape)`."""
+
+DrawSubset = Callable[[Tensor, int, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
+
+SUBSETS = "allowed: latent=straight_through or exact"
+"""Which estimators draw subsets."""
+
+
+class NotDefined(ValueError):
+    """The estimator is not defined for these latents, or there are too many of them to compute it."""
 
 
 class Sampler:
@@ -20,12 +30,18 @@ class Sampler:
         the logits already have them because they depend on an earlier draw.
     shape: *S.
     generator: source of random numbers. None: that of `estimator(…, generator=…)`, else torch's global generator.
+    subset: `subset(logits, size, prior, shape)` returns the k-hot z of a call of `subset`, and its KL term.
     """
 
     def __init__(
-        self, draw: Draw | None = None, shape: tuple[int, ...] = (), generator: torch.Generator | None = None
+        self,
+        draw: Draw | None = None,
+        shape: tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+        subset: DrawSubset | None = None,
     ) -> None:
         self.drawn_by = draw
+        self.subset_by = subset
         self.shape = shape
         self.generator = generator
         self.kl: Tensor | float = 0.0
@@ -61,6 +77,34 @@ class Sampler:
         """`draw`, with the vector of each latent in place of z."""
         z, kl = self.draw(logits, prior, shape)
         return z @ codebook, kl
+
+    def subset(
+        self, logits: Float[Tensor, "*_ K"], size: int, prior: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*_ K"]:
+        """Draws N subsets of exactly `size` of K classes, k-hot, (*S, B, N, K); their law: `latent.subsets`.
+
+        Shapes, masks, precision and the KL from a prior, of subsets of the same size, are those of a call. Raises
+        NotDefined where the estimator draws no subsets, and ValueError where fewer than `size` classes are not masked.
+        """
+        self.check(logits, prior)
+        with torch.autocast(logits.device.type, enabled=False), drawn_from(self.generator):
+            finite = masks.with_finite_logits(logits)
+            if whole("size", size) > finite.shape[-1] or masks.refuses(finite, size):
+                raise ValueError(f"size must be at most the number of classes that are not masked, got {size}")
+            if prior is not None:
+                prior = masks.with_finite_logits(prior).expand(*prior.shape[:-2], *logits.shape[-2:])
+            z, kl = self.draw_subset(finite, size, prior, self.shape if logits.dim() == 3 else ())
+        self.kl = self.kl + kl
+        self.drawn = True
+        return z.to(logits.dtype)
+
+    def draw_subset(
+        self, logits: Tensor, size: int, prior: Tensor | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | float]:
+        """Handles one `subset` call, as `draw` does another."""
+        if self.subset_by is None:
+            raise NotDefined(f"this estimator draws no subsets; {SUBSETS}")
+        return self.subset_by(logits, size, prior, shape)
 
     def known(self, codes: Int[Tensor, "B N"], kl: Float[Tensor, " B"]) -> None:
         """Takes note of latents that are a function of x, as a quantiser's, and of the KL of that certain code."""

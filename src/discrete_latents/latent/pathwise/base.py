@@ -59,12 +59,16 @@ class Pathwise(Estimator):
             return z, 0.0
         if self.kl == "sampled":
             return z, categorical_log_prob(z, expanded) - categorical_log_prob(z, prior)
+        self.refuse_analytic_kl(shape)
+        return z, categorical_kl(logits, prior)
+
+    def refuse_analytic_kl(self, shape: tuple[int, ...]) -> None:
+        """Raises ValueError for several samples."""
         if shape:
             raise ValueError(
                 f"samples = {self.samples} with kl = analytic is not a lower bound; allowed with a prior: "
                 f"samples = 1, or kl = {' or '.join(kl for kl in self.kls if kl != 'analytic')}"
             )
-        return z, categorical_kl(logits, prior)
 
 
 def straight_through_argmax(soft: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:

@@ -69,6 +69,8 @@ class Recorder(HardSampler):
         _, kl = self.draw(logits, prior, shape)
         return F.embedding(self.codes[-1], codebook), kl
 
+    draw_subset = Sampler.draw_subset  # which refuses: a site is of categories
+
     def standard_normal(self, mean: Tensor) -> Tensor:
         self.noise.append(super().standard_normal(mean))
         return self.noise[-1]

@@ -1,0 +1,1 @@
+"""Ideas for straight-through rules against exact gradients."""
