@@ -35,8 +35,8 @@ ORDERS = {
     "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
-        layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight < gradients
-        < pathwise score_function
+        layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight
+        < gradients < pathwise score_function
     """,
     "latent.pathwise": """
         base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr mve redge
