@@ -117,4 +117,4 @@ def suggest(name: str, known: Iterable[str]) -> str:
     nearest = list(dict.fromkeys(alike + get_close_matches(name, known, n=3, cutoff=0.6)))[:3]
     if nearest:
         return f"did you mean {' or '.join(nearest)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 30 else "`--help` lists what there is"
+    return f"known: {', '.join(known)}" if len(known) <= 50 else "`--help` lists what there is"
