@@ -28,7 +28,7 @@ SETTINGS = [
         ("seed", SETTINGS, "did you mean data.seed or seed?"),
         ("gumble", ["gumbel_softmax", "concrete", "gumbel"], "did you mean gumbel?"),
         ("xyz", ["b", "a"], "known: a, b"),
-        ("xyz", [f"option{index}" for index in range(21)], "`--help` lists what there is"),
+        ("xyz", [f"option{index}" for index in range(51)], "`--help` lists what there is"),
     ],
 )
 def test_a_suggestion_is_what_ends_alike_then_what_looks_alike(name, known, said):

@@ -59,7 +59,9 @@ def test_samples_are_exactly_k_hot_and_have_the_law_of_subsets(size: int):
     assert (z.sum(-1) == size).all()
     chosen = torch.einsum("snk,ck->scn", z.double(), states(size)) == size
     assert (chosen.sum(1) == 1).all()
-    assert standard_errors_off(chosen.double(), probabilities(logits.double(), size)) < 4.5
+    expected = probabilities(logits.double(), size)
+    common = expected > 1e-3  # counts of the others are no Gaussians
+    assert standard_errors_off(chosen[:, common].double(), expected[common]) < 4.5
 
 
 class Subsets:
@@ -139,7 +141,7 @@ def test_the_others_say_in_one_line_that_they_draw_no_subsets(name: str):
         make_estimator(name)(lambda sample: sample.subset(logits, 1).sum((-1, -2)))
 
 
-@pytest.mark.parametrize("size", [0, 4, True, 1.0])
+@pytest.mark.parametrize("size", [0, 4, True])
 def test_sizes_that_are_none_are_refused(size: object):
     logits = torch.zeros(3, 2, 4)
     logits[..., 0] = -math.inf
