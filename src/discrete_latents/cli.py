@@ -38,6 +38,8 @@ from discrete_latents.runs.lock import HELD, hold
 from discrete_latents.runs.results_table import show
 from discrete_latents.runs.train_log import kept_record
 from discrete_latents.secrecy import learn_environment
+from discrete_latents.stacked.member import Member
+from discrete_latents.stacked.stack import STACK
 from discrete_latents.sweep import sweep
 from discrete_latents.sweep.job import run_job
 from discrete_latents.sweep.processes import check_start, several_processes
@@ -152,7 +154,11 @@ def train_once(config: DictConfig, changes: Changes | None = None, begins: Begin
         check_stays_inside(config, {key(override) for override in HydraConfig.get().overrides.task})
     if config.get("print_config"):
         print_once(config)
-    results = train(config, chosen_names(choices), changes=changes, begins=begins)
+    members = []
+    if stack := STACK.get():
+        config.compile = False  # the stack's program is another
+        members.append(Member(stack))
+    results = train(config, chosen_names(choices), members, changes=changes, begins=begins)
     show_once(results, RunDirectory(config.paths.output_dir), start)
     return optimized(results)
 

@@ -180,7 +180,7 @@ class Checkpoints(BestCheckpoint):
             set_received_sigterm(trainer, between)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        if self.signals.taken:
+        if self.signals.heeded:
             self.signals.begin_validation_batch(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
@@ -203,7 +203,7 @@ class Checkpoints(BestCheckpoint):
         set_received_sigterm(trainer, self.signals.asked_anywhere(trainer))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not (isinstance(exception, SIGTERMException) and self.signals.taken):
+        if not (isinstance(exception, SIGTERMException) and self.signals.heeded):
             return  # SIGTERM is heeded between two batches, any other exception is raised in the middle of something
         if not (self.is_saved(trainer) or gradients_are_kept(trainer)):
             if trainer.validating:

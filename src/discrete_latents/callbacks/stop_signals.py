@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextvars import ContextVar
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,16 +13,34 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from discrete_latents.lightning_internals import before_each_batch, gradients_are_kept, heeded_signals
 
 
+class Relay:
+    """Hands SIGTERM on to runs in threads, which no signal reaches. asked: whether it came."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.runs: list[StopSignals] = []
+
+    def ask(self, *_: Any) -> None:
+        self.asked = True
+        for run in self.runs:
+            run.asked = True
+
+
+RELAY: ContextVar[Relay | None] = ContextVar("relay", default=None)
+"""That of the thread."""
+
+
 class StopSignals:
     """Handles SIGTERM and SLURM's warning before the time limit, after which the job is requeued.
 
     asked: whether this process received one. at_once: whether one would stop it within the present batch, of a
-    validation. taken: the handlers that were replaced, while training. Lightning's own handlers communicate with other
-    processes, and save for SLURM, in the middle of a step: they can hang or save half a step.
+    validation. heeded: whether they are handled here, while training. taken: the handlers that were replaced.
+    Lightning's own handlers communicate with other processes, and save for SLURM, in the middle of a step: they can
+    hang or save half a step. In a thread, a `Relay` asks instead; a validation then ends before its next batch.
     """
 
     def __init__(self) -> None:
-        self.asked = self.asked_for_requeue = self.at_once = False
+        self.asked = self.asked_for_requeue = self.at_once = self.heeded = False
         self.noise: torch.Tensor | None = None
         self.taken: dict[signal.Signals, Any] = {}
 
@@ -31,9 +50,13 @@ class StopSignals:
         Whichever process receives the signal, all of them stop before the same batch, and never between the batches of
         one optimiser step.
         """
+        if relay := RELAY.get():
+            relay.runs.append(self)
+            self.asked, self.heeded = relay.asked, True
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
         for name, number in heeded_signals(trainer).items():
             self.taken[number] = signal.signal(number, handlers[name])
+            self.heeded = True
         before_each_batch(trainer, lambda: self.stop_together(trainer))
 
     def give_back(self) -> None:
@@ -42,7 +65,7 @@ class StopSignals:
             signal.signal(number, handler)
         if self.taken and self.asked and not self.asked_for_requeue:
             os.kill(os.getpid(), signal.SIGTERM)
-        self.taken = {}
+        self.taken, self.heeded = {}, False
 
     def stop(self, *_: Any) -> None:
         self.asked = True
@@ -60,7 +83,7 @@ class StopSignals:
         self.noise = torch.get_rng_state()
         if self.asked_anywhere(trainer):
             raise SIGTERMException
-        if trainer.world_size == 1:
+        if trainer.world_size == 1 and self.taken:
             self.at_once = True
 
     def asked_anywhere(self, trainer: pl.Trainer) -> bool:

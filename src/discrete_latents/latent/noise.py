@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discrete_latents.latent.tape import drawn
+
 SMALLEST = torch.finfo(torch.float32).tiny
 """Replaces a uniform number of 0, once in 2⁵³ draws."""
 
@@ -53,6 +55,10 @@ def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
     On a CPU, numbers of one call with the same last two indices share their bits below 2⁻³². Each number is exactly
     uniform, and any two are independent up to 2⁻³². This halves the random bits, which take most of the time.
     """
+    return drawn(draw_uniform, tuple(shape), device)
+
+
+def draw_uniform(shape: Sequence[int], device: torch.device) -> Tensor:
     compiling = torch.compiler.is_compiling()
     if device.type == "mps" or (compiling and device.type != "cpu"):
         coarse, fine = torch.rand((2, *shape), device=device, **source()).unbind()
@@ -96,6 +102,10 @@ def random_halves(shape: Sequence[int]) -> Tensor | None:
 
 def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Standard Gumbel noise, −log(−log u). In float32 it is clamped at −2.8, once in 2²⁴ draws."""
+    return drawn(draw_gumbel, tuple(shape), dtype, device)
+
+
+def draw_gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     halves = random_halves(shape) if dtype == torch.float32 and can_share(shape, device) else None
     if halves is not None:
         # Few passes, all in float32: the midpoint i + ½ of one of 2³¹ cells, shifted within the cell. log1p keeps all
@@ -103,11 +113,20 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
         low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31))
         v = torch.sub(low, halves.float().add_(0.5).abs_(), alpha=2.0**-31)
         log_u = v.clamp_(min=2.0**-24 - 1, max=-(2.0**-60)).log1p_()
-    elif (u := uniform(shape, device)).dtype == torch.float32:
+    elif (u := draw_uniform(shape, device)).dtype == torch.float32:
         log_u = u.clamp_(max=1 - 2.0**-24).neg_().log1p_()
     else:
         log_u = u.log_().to(dtype)
     return log_u.neg_().log_().neg_()
+
+
+def normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Standard normal noise."""
+    return drawn(draw_normal, tuple(shape), dtype, device)
+
+
+def draw_normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.randn(tuple(shape), dtype=dtype, device=device, generator=current())
 
 
 def can_share(shape: Sequence[int], device: torch.device) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import masks
-from discrete_latents.latent.noise import current, drawn_from
+from discrete_latents.latent.noise import drawn_from, normal
 
 Draw = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
 """The type of a `Sampler`'s `draw(logits, prior, shape)`."""
@@ -114,7 +114,7 @@ class Sampler:
     def standard_normal(self, mean: Tensor) -> Tensor:
         """The noise of one `normal` call."""
         shape = (*(self.shape if mean.dim() == 2 else ()), *mean.shape)
-        return torch.randn(shape, dtype=mean.dtype, device=mean.device, generator=current())
+        return normal(shape, mean.dtype, mean.device)
 
     def leading(self) -> tuple[int, ...]:
         """The dimensions before (B, N, K) in logits that depend on an earlier draw."""

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.runs.lock import hold
 from discrete_latents.runs.results import write_results
 from discrete_latents.secrecy import masked_override
-from discrete_latents.sweep.processes import check_launcher, in_own_process, job_processes
+from discrete_latents.sweep.processes import check_launcher, in_own_process, in_thread, job_processes
 from discrete_latents.training.new_run import clear
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run_job(task: Callable[[DictConfig], Any], config: DictConfig) -> None:
             arguments = start_from(config, output=run.folder)
             arguments += [path_override("hydra.sweep.dir", hydra.sweep.dir), f"hydra.job.num={hydra.job.num}"]
             check_launcher(config.trainer, hydra.launcher)
-            with job_processes(arguments):
+            with nullcontext() if in_thread() else job_processes(arguments):
                 task(config)
         except SIGTERMException:
             raise

@@ -7,6 +7,7 @@ have ended. So the command line is the job's own while a job runs, and everythin
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,10 +43,15 @@ def in_own_process(launcher: DictConfig) -> bool:
     return launcher._target_.endswith("BasicLauncher")
 
 
+def in_thread() -> bool:
+    """Whether this job runs beside others of this process, which start no processes."""
+    return threading.current_thread() is not threading.main_thread()
+
+
 def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
     """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes."""
     kind = launcher._target_.split(".")[-1]
-    alone = in_own_process(launcher) or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
+    alone = in_own_process(launcher) or kind == "StackedLauncher" or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
     if several_processes(trainer) and not alone and kind != "SlurmLauncher":
         raise UserError(
             f"trainer.strategy = {trainer.get('strategy', 'auto')} with trainer.devices = {trainer.get('devices', 1)} "

@@ -22,7 +22,7 @@ from discrete_latents.errors import UserError
 OBEYED = re.compile(
     r"hydra/(launcher|job_logging|hydra_logging)=\w+"
     r"|hydra\.(mode|verbose|output_subdir|job\.(num|name|chdir)|(run|sweep)\.dir|sweep\.subdir|sweeper\.params\.[\w.]+)=.*"
-    r"|hydra\.launcher\.(n_jobs|timeout_min|cpus_per_task|gpus_per_node|tasks_per_node|nodes|mem_gb|array_parallelism"
+    r"|hydra\.launcher\.(n_jobs|size|timeout_min|cpus_per_task|gpus_per_node|tasks_per_node|nodes|mem_gb|array_parallelism"
     r"|partition|qos|account|constraint)=[\w.,:-]*",
     re.DOTALL,
 )

@@ -38,7 +38,7 @@ class MovingAverage(nn.Module):
         return self.mean / (1 - self.decay**self.steps).clamp(min=1e-8)
 
     def observe(self, signal: Tensor) -> None:
-        self.mean.lerp_(signal.mean().to(self.mean), 1 - self.decay)
+        self.mean.copy_(self.mean.lerp(signal.mean().to(self.mean), 1 - self.decay))  # `lerp_` is slow under vmap
         self.steps += 1
 
 
