@@ -120,7 +120,7 @@ def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#
     if masks.visible(logits):
         log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
         kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
-        if (total := masks.seen(kl.detach().sum())) is not None and abs(total) < -masks.LOWEST:
+        if (total := masks.seen(masks.untransformed(kl).sum())) is not None and abs(total) < -masks.LOWEST:
             return kl  # no mask, or the same in both
         masks.refuse_impossible(logits)
     log_q, log_p = layout.log_softmax(logits), layout.log_softmax(masks.with_finite_logits(prior))

@@ -45,13 +45,18 @@ def none(logits: Float[Tensor, "... K"]) -> bool:
     """Whether no class is masked; False if that cannot be checked without synchronising. Fast path for plain logits."""
     if not visible(logits):
         return False
-    total = seen(logits.detach().sum())
+    total = seen(untransformed(logits).sum())
     return total is not None and total > LOWEST
 
 
 def visible(x: Tensor) -> bool:
     """Whether values can be read without synchronising a device or breaking a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def untransformed(x: Tensor) -> Tensor:
+    """The values of a tensor, of all examples within `torch.func.vmap`."""
+    return torch.func.debug_unwrap(x.detach())
 
 
 def seen(value: Tensor) -> float | None:

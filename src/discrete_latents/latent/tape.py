@@ -72,3 +72,8 @@ def on_tape(tape: Callable[[Call], Tensor]) -> Iterator[None]:
         yield
     finally:
         TAPE.reset(token)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether a tensor is within a transform of `torch.func`."""
+    return not torch.compiler.is_compiling() and torch.func.debug_unwrap(x, recurse=False) is not x

@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from discrete_latents.latent.sampler import at_least_float32
+from discrete_latents.latent.tape import transformed
 from discrete_latents.likelihoods.base import Likelihood
 
 
@@ -45,11 +46,6 @@ class Bernoulli(Likelihood):
 
     def output_for_mean(self, mean: Tensor) -> Tensor:
         return torch.logit(mean)
-
-
-def transformed(x: Tensor) -> bool:
-    """Whether a tensor is within a transform of `torch.func`."""
-    return torch.func.debug_unwrap(x, recurse=False) is not x
 
 
 def summed(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from discrete_latents.latent.tape import transformed
+
 
 class OneDNNLinear(nn.Linear):
     """`torch.nn.Linear`, with oneDNN's matrix products in float32 on AMD processors with AVX-512.
@@ -19,7 +21,8 @@ class OneDNNLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
-        if not (float32 and FASTER) or torch.is_autocast_enabled("cpu"):
+        plain = not (torch.is_autocast_enabled("cpu") or transformed(x) or transformed(self.weight))
+        if not (float32 and FASTER and plain):
             return super().forward(x)
         y: Tensor = Product.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # type: ignore[assignment]
         return y.view(*x.shape[:-1], self.out_features)

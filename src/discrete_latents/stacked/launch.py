@@ -88,11 +88,11 @@ def grouped(configs: Sequence[DictConfig], size: int) -> tuple[list[list[int]], 
 
 def stacked(works: Sequence[Any]) -> list[Any]:
     """Runs the jobs of one stack. Raises SIGTERMException where SIGTERM came, once all have saved their state."""
-    relay = Relay()
-    tokens = RELAY.set(relay), STACK.set(Stack())
+    relay, stack = Relay(), Stack()
+    tokens = RELAY.set(relay), STACK.set(stack)
     try:
         with relayed(relay):
-            returned = take_turns(works, stopping=lambda: relay.asked)
+            returned = take_turns(works, stack.answer, stopping=lambda: relay.asked)
     finally:
         RELAY.reset(tokens[0])
         STACK.reset(tokens[1])

@@ -37,8 +37,6 @@ class StackedLoss:
         device_noise = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         request = self.stack.ask(self.model, self.likeness, batch)
         pause()
-        if request.answer is None and not self.stack.refused:
-            self.stack.answer()
         if request.answer is None:
             torch.set_rng_state(noise)
             if device_noise is not None:
@@ -66,6 +64,7 @@ class Member(pl.Callback):
             return
         assert isinstance(pl_module, LatentModel)
         pl_module.training_loss = StackedLoss(self.stack, pl_module)
+        pause()  # until all are built, so that nothing of that counts as time of their steps
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

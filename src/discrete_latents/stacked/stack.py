@@ -95,7 +95,9 @@ class Stack:
             program = Program(models)
             self.programs.append(program)
         noise = [request.noise for request in same]
-        answers = program([request.batch for request in same], same[0].calls, noise)
+        # In the main thread, which keeps its memory: that of others is given back, and asked for, at every operation.
+        with models[0].trainer.precision_plugin.forward_context():
+            answers = program([request.batch for request in same], same[0].calls, noise)
         for request, answer in zip(same, answers, strict=True):
             request.answer = answer
 

@@ -60,7 +60,9 @@ class Thread(threading.Thread):
         super().__init__(daemon=True)  # a second Ctrl-C leaves it behind
         self.work = work
         self.context = copy_context()
-        self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
+        self.go, self.back = threading.Lock(), threading.Lock()
+        self.go.acquire()
+        self.back.acquire()
         self.begun = self.ended = self.stopped = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -108,10 +110,12 @@ class Thread(threading.Thread):
             raise Ended
 
 
-def take_turns(works: Sequence[Callable[[], Any]], stopping: Callable[[], bool]) -> list[Any]:
+def take_turns(
+    works: Sequence[Callable[[], Any]], between: Callable[[], None], stopping: Callable[[], bool]
+) -> list[Any]:
     """Calls functions in turn until all have ended. Returns their results, None for one that was not begun.
 
-    stopping: whether no further function is to begin. Raises the first exception of them. After Ctrl-C, the threads end
+    between: called after every round, in this thread. stopping: whether no further function is to begin. Raises the first exception of them. After Ctrl-C, the threads end
     where they pause.
     """
     threads = [Thread(work) for work in works]
@@ -120,6 +124,7 @@ def take_turns(works: Sequence[Callable[[], Any]], stopping: Callable[[], bool])
             for thread in left:
                 if thread.begun or not stopping():
                     thread.turn()
+            between()
     except KeyboardInterrupt:
         for thread in threads:
             while thread.begun and not thread.ended:
