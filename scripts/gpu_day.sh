@@ -52,6 +52,8 @@ case $mode in
             --output "$out/results"
         part bound 100 "$python" -m scripts.benchmark --device cuda --only bound --data "$data" --runs "$out/runs" \
             --output "$out/results"
+        part stacked 120 "$python" -m scripts.benchmark --device cuda --only stacked --stacks 1 16 64 --stack-steps 300 \
+            --data "$data" --runs "$out/runs" --output "$out/results"
         part cell 460 "$python" train.py experiment=vae_mnist trainer=gpu "hydra.run.dir='$out/cell'" \
             "+trainer.max_time='00:00:02:00'"
         ;;
@@ -60,6 +62,8 @@ case $mode in
         part tests 60 "$python" -m pytest -q -p no:cacheprovider tests/models/test_device_work.py -k would_be_seen
         part benchmark 90 "$python" -m scripts.benchmark --only steps --cases linear --contenders plain products \
             --steps 0 --blocks 2 --data "$data" --runs "$out/runs" --output "$out/results"
+        part stacked 90 "$python" -m scripts.benchmark --only stacked --stacks 1 2 --stack-steps 10 --data "$data" \
+            --runs "$out/runs" --output "$out/results"
         part cell 60 "$python" train.py "hydra.run.dir='$out/cell'" trainer.max_epochs=1 eval_samples=2
         ;;
 esac

@@ -17,7 +17,7 @@ ORDERS = {
     "": """
         checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
-        < sweep < cli < embedded search summary < api < explore export priors < start
+        < sweep < stacked < cli < embedded search summary < api < explore export priors < start
     """,
     "callbacks": """
         code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
@@ -35,7 +35,7 @@ ORDERS = {
     "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
-        layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight
+        tape < layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight
         < gradients < pathwise score_function
     """,
     "latent.pathwise": """
@@ -63,6 +63,7 @@ ORDERS = {
     "search": """
         console space trial_report < experiment settings < study < report worker < command
     """,
+    "stacked": "groups program turns < stack < launch member",
     "summary": "finished_runs means < table < html_report text_report < summary < command",
     "sweep": "processes saved_sweep < job < sweep",
     "training": """

@@ -14,11 +14,12 @@
     bound        `experiment=vae_mnist` until the nll (m = 1000) of 1,000 validation images is at most `--nats`
     startup      train.py to the end of its first step, relative to importing torch, lightning and hydra
     estimators   the time of a step of every estimator, relative to gumbel_softmax
+    stacked      images per second of `--stacks` runs at once by launcher=stacked, in `--stack-steps` steps each
     profile      a step by its parts, without Lightning: see `--profile`
 
 The steps are also kept by processor, with those of other machines, and written side by side.
 
-On a GPU: steps, batches, evaluation and bound.
+On a GPU: steps, batches, evaluation, bound and stacked.
 
 Contenders:
 
@@ -47,7 +48,7 @@ from scripts.benchmark.cases import CASES, TRAINERS
 from scripts.benchmark.race import BLOCK, CONTENDERS
 from scripts.benchmark.report import WRITERS
 
-ON_GPU = ("steps", "batches", "evaluation", "bound")
+ON_GPU = ("steps", "batches", "evaluation", "bound", "stacked")
 
 
 def command_line() -> Namespace:
@@ -78,6 +79,8 @@ def command_line() -> Namespace:
     latents = estimator_options()
     add("--latents", nargs="+", default=latents, choices=latents, metavar="LATENT", help="of section estimators")
     add("--repeats", type=whole_number(), default=50, help="timed steps of each estimator")
+    add("--stacks", type=whole_number(), nargs="+", default=[1, 4, 16], metavar="SIZE", help="of section stacked")
+    add("--stack-steps", type=whole_number(2), default=500, help="optimiser steps of section stacked")
     data = Path(os.environ.get("DISCRETE_LATENTS_DATA", "data"))
     add("--data", type=Path, default=data, help="folder that holds MNIST/raw")
     add("--runs", type=Path, default=Path("logs/benchmark"), help="folder of runs and logs")

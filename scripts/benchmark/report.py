@@ -135,6 +135,11 @@ def estimators(section: Section) -> list[str]:
     return rows(["time of a step / `gumbel_softmax`", *models], cells)
 
 
+def stacked(section: Section) -> list[str]:
+    cells = [[size, f"{cell['images_per_second']:,.0f}"] for size, cell in section.items()]
+    return rows(["runs of `vae_mnist` in one stack", "images per second of all together"], cells)
+
+
 WRITERS = {
     "steps": steps,
     "batches": batches,
@@ -143,6 +148,7 @@ WRITERS = {
     "bound": bound,
     "startup": startup,
     "estimators": estimators,
+    "stacked": stacked,
     "profile": profile,
 }
 """How each section that can be measured is written."""

@@ -89,6 +89,20 @@ def time_to_bound(
     return {"nats": nats, "images": images, **json.loads(path.read_text())}
 
 
+def stacked(case: Case, size: int, steps: int, data: Path, folder: Path) -> dict[str, float]:
+    """Images per second of all runs of one stack together, training steps alone. size: of the stack; 1: a run by
+    itself, not compiled."""
+    rate = "callbacks.throughput._target_=discrete_latents.callbacks.Throughput"
+    settings = ["callbacks=none", f"+{rate}", "compile=false", "test=false", *NO_PAUSES[:1]]
+    settings += [f"trainer.max_steps={steps}", f"hydra.sweep.dir={folder}/{time.time_ns()}"]
+    overrides = training(case, data, folder, settings)
+    if size > 1:
+        overrides = ["-m", "launcher=stacked", f"seed=range({size})", f"hydra.launcher.size={size}", *overrides]
+    run_logged([sys.executable, str(TRAIN), *overrides], folder / "stacked.log")
+    newest = max(folder.rglob("results.json"), key=lambda path: path.stat().st_mtime_ns)
+    return {"images_per_second": size * json.loads(newest.read_text())["train_images_per_second"], "steps": steps}
+
+
 def measured_by(name: str, settings: Mapping[str, Any], folder: Path) -> Any:
     """The result of a module of this package that measures in a process of its own."""
     path = folder / f"{name}.json"

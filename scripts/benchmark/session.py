@@ -84,6 +84,10 @@ def measured(section: str, arguments: Namespace) -> Iterator[tuple[str, Any]]:
             yield from sections.time_to_bound(arguments.nats, arguments.val_images, overrides, data, folder).items()
         case "startup":
             yield from sections.startup(arguments.starts, data, folder).items()
+        case "stacked":
+            for size in arguments.stacks:
+                where = folder / f"stack_{size}"
+                yield str(size), sections.stacked(cases["vae_mnist"], size, arguments.stack_steps, data, where)
         case "profile":
             settings = {"data": str(data), "cases": [name for name in arguments.cases if cases[name].model == "vae"]}
             yield from sections.measured_by("parts", settings | {"steps": 50 * blocks}, folder).items()

@@ -24,7 +24,7 @@ def rehearse(out: Path, data: Path, **variables: str) -> tuple[int, list[str]]:
 def test_every_part_runs_and_leaves_what_it_measured(mnist_root: Path, tmp_path: Path):
     code, lines = rehearse(tmp_path / "out", mnist_root)
     assert [line.split(", ")[0] for line in lines] == [
-        f"{part}: done" for part in ("machine", "tests", "benchmark", "cell")
+        f"{part}: done" for part in ("machine", "tests", "benchmark", "stacked", "cell")
     ]
     assert code == 0
     assert (tmp_path / "out" / "results" / "benchmark.json").is_file()
@@ -33,12 +33,12 @@ def test_every_part_runs_and_leaves_what_it_measured(mnist_root: Path, tmp_path:
 
 def test_no_part_goes_beyond_the_budget_and_what_failed_is_counted(tmp_path: Path):
     code, lines = rehearse(tmp_path, tmp_path, BUDGET="0")
-    assert (code, len(lines)) == (4, 4)
+    assert (code, len(lines)) == (5, 5)
     assert all("not run, no time was left" in line for line in lines)
     (tmp_path / "python").write_text("#!/bin/sh\nexit 3\n")
     (tmp_path / "python").chmod(0o755)
     code, lines = rehearse(tmp_path, tmp_path, PYTHON=str(tmp_path / "python"))
-    assert (code, len(lines)) == (4, 4)
+    assert (code, len(lines)) == (5, 5)
     assert all("failed with code 3" in line for line in lines)
 
 

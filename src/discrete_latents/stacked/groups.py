@@ -25,7 +25,9 @@ def why_alone(config: DictConfig) -> str | None:
         "train = false": not config.get("train", True),
         "compile = true compiles the step of one run": config.compile is True,
         "it starts several processes": several_processes(config.trainer),
-        "W&B has one run a process": any("wandb" in str(logger.get("_target_")).lower() for logger in loggers if logger),
+        "W&B has one run a process": any(
+            "wandb" in str(logger.get("_target_")).lower() for logger in loggers if logger
+        ),
         "hydra.job.chdir = true moves this process": bool(hydra.chdir),
         "hydra.job.env_set changes this process": bool(hydra.env_set),
     }

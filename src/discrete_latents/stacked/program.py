@@ -64,7 +64,9 @@ class Program:
         for tensor in self.trained.values():
             tensor.requires_grad_()
 
-    def __call__(self, batches: Sequence[Batch], calls: Sequence[Call], noise: Sequence[Sequence[Tensor]]) -> list[Answer]:
+    def __call__(
+        self, batches: Sequence[Batch], calls: Sequence[Call], noise: Sequence[Sequence[Tensor]]
+    ) -> list[Answer]:
         """A step of each model. noise: of each model, what `calls` draw."""
         batch = tuple(torch.stack(part) for part in zip(*batches, strict=True))
         drawn = [torch.stack(draw) for draw in zip(*noise, strict=True)]

@@ -106,7 +106,9 @@ def likeness(model: LatentModel) -> Hashable:
     """What must be equal in models whose steps are one program, beside their configurations: which KL is trained, and
     the parameters."""
     weight = model.kl_weight
-    shapes = tuple((name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in model.named_parameters())
+    shapes = tuple(
+        (name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in model.named_parameters()
+    )
     return weight.changes, weight.free_bits.always(0.0), shapes
 
 

@@ -115,8 +115,8 @@ def take_turns(
 ) -> list[Any]:
     """Calls functions in turn until all have ended. Returns their results, None for one that was not begun.
 
-    between: called after every round, in this thread. stopping: whether no further function is to begin. Raises the first exception of them. After Ctrl-C, the threads end
-    where they pause.
+    between: called after every round, in this thread. stopping: whether no further function is to begin. Raises the
+    first exception of them, once all have ended. After Ctrl-C, the threads end where they pause.
     """
     threads = [Thread(work) for work in works]
     try:

@@ -51,7 +51,11 @@ def in_thread() -> bool:
 def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
     """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes."""
     kind = launcher._target_.split(".")[-1]
-    alone = in_own_process(launcher) or kind == "StackedLauncher" or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
+    alone = (
+        in_own_process(launcher)
+        or kind == "StackedLauncher"
+        or (kind == "JoblibLauncher" and launcher.get("n_jobs", -1) == 1)
+    )
     if several_processes(trainer) and not alone and kind != "SlurmLauncher":
         raise UserError(
             f"trainer.strategy = {trainer.get('strategy', 'auto')} with trainer.devices = {trainer.get('devices', 1)} "
