@@ -15,6 +15,7 @@ from discrete_latents.latent.tape import Call, draws, listed
 from discrete_latents.models import LatentModel
 from discrete_latents.models.latent_model import Batch
 from discrete_latents.stacked.program import Answer, Program
+from discrete_latents.training.memory import out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -72,34 +73,48 @@ class Stack:
         return request
 
     def answer(self) -> None:
-        """Computes all steps that were asked for. Where they cannot be computed together, says so, once."""
+        """Computes all steps that were asked for. Where a first one cannot be computed, says so, once: then none is."""
         waiting, self.requests = self.requests, []
         kinds: dict[Hashable, list[Request]] = {}
         for request in waiting:
             kinds.setdefault(request.kind, []).append(request)
         for same in kinds.values():
-            try:
+            if not self.refused:
                 self.compute(same)
-            except RuntimeError as error:
-                model = same[0].model
-                kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
-                self.refused = f"{kind} cannot be stacked: {first_line(error)}"
-                log.warning("%s; these runs are trained one after another", self.refused)
-                return
 
     def compute(self, same: Sequence[Request]) -> None:
         models = [request.model for request in same]
         program = next((program for program in self.programs if program.models == models), None)
-        if program is None:
-            self.programs = [each for each in self.programs if not set(each.models) & set(models)]
+        if program is not None:
+            step(program, same)
+            return
+        self.programs = [each for each in self.programs if not set(each.models) & set(models)]
+        kept = [copy.deepcopy(list(model.buffers())) for model in models]
+        try:
             program = Program(models)
+            step(program, same)
+        except Exception as error:  # of whatever type; that of a single run is raised again when it goes on alone
+            for model, buffers in zip(models, kept, strict=True):
+                for own, before in zip(model.buffers(), buffers, strict=True):
+                    own.copy_(before)
+            self.refuse(models[0], error)
+        else:
             self.programs.append(program)
-        noise = [request.noise for request in same]
-        # In the main thread, which keeps its memory: that of others is given back, and asked for, at every operation.
-        with models[0].trainer.precision_plugin.forward_context():
-            answers = program([request.batch for request in same], same[0].calls, noise)
-        for request, answer in zip(same, answers, strict=True):
-            request.answer = answer
+
+    def refuse(self, model: LatentModel, error: Exception) -> None:
+        less = "; hydra.launcher.size trains fewer at once" if out_of_memory(error) else ""
+        kind = f"{type(model).__name__} with {type(model.estimator).__name__}"
+        self.refused = f"{kind} cannot be stacked: {first_line(error)}{less}"
+        log.warning("%s; these runs are trained one after another", self.refused)
+
+
+def step(program: Program, same: Sequence[Request]) -> None:
+    """Answers requests. In the main thread, which keeps its memory: that of others is given back at every operation."""
+    batches, noise = [request.batch for request in same], [request.noise for request in same]
+    with program.models[0].trainer.precision_plugin.forward_context():
+        answers = program(batches, same[0].calls, noise)
+    for request, answer in zip(same, answers, strict=True):
+        request.answer = answer
 
 
 def likeness(model: LatentModel) -> Hashable:

@@ -5,10 +5,13 @@ in one process, in turn. A turn ends where the run calls `pause`.
 """
 
 import logging
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from types import FrameType
 from typing import Any
 
 import torch
@@ -52,6 +55,12 @@ class ProcessState:
         records[:] = self.records
         sys.argv = self.command
 
+    def close_others(self) -> None:
+        """Closes the files of messages that are another job's alone."""
+        for handler in logging.getLogger().handlers:
+            if handler not in self.handlers:
+                handler.close()
+
 
 class Thread(threading.Thread):
     """A function that runs when it is its turn. error: the exception that ended it."""
@@ -81,24 +90,12 @@ class Thread(threading.Thread):
         return self.work()
 
     def turn(self) -> None:
-        """Runs the thread until it pauses or ends. Called from outside. Raises KeyboardInterrupt after the turn."""
+        """Runs the thread until it pauses or ends. Called from outside; leaves this process as the thread has it."""
         if not self.begun:
             self.begun = True
             self.start()
-        state = ProcessState()
         self.go.release()
-        interrupt = None
-        while True:
-            try:
-                self.back.acquire()
-                break
-            except KeyboardInterrupt as error:
-                if interrupt:
-                    raise
-                interrupt = error
-        state.restore()
-        if interrupt:
-            raise interrupt
+        self.back.acquire()
 
     def pause(self) -> None:
         """Ends the turn; returns when the next begins. Called by the thread itself."""
@@ -116,25 +113,68 @@ def take_turns(
     """Calls functions in turn until all have ended. Returns their results, None for one that was not begun.
 
     between: called after every round, in this thread. stopping: whether no further function is to begin. Raises the
-    first exception of them, once all have ended. After Ctrl-C, the threads end where they pause.
+    first exception of them, once all have ended. After Ctrl-C, or an exception of `between`, they end where they pause.
     """
-    threads = [Thread(work) for work in works]
-    try:
-        while left := [thread for thread in threads if not thread.ended and (thread.begun or not stopping())]:
-            for thread in left:
-                if thread.begun or not stopping():
-                    thread.turn()
-            between()
-    except KeyboardInterrupt:
-        for thread in threads:
-            while thread.begun and not thread.ended:
-                thread.stopped = True
-                thread.turn()
-        raise
+    threads, outside = [Thread(work) for work in works], ProcessState()
+    with noted_interrupt() as interrupted:
+        run_rounds(threads, outside, between, stopping, interrupted)
     for thread in threads:
         if thread.error is not None:
             raise thread.error
     return [thread.result for thread in threads]
+
+
+def run_rounds(
+    threads: Sequence[Thread],
+    outside: ProcessState,
+    between: Callable[[], None],
+    stopping: Callable[[], bool],
+    interrupted: Sequence[bool],
+) -> None:
+    """The rounds of `take_turns`. outside: the state in which threads begin and `between` is called."""
+    try:
+        while left := [thread for thread in threads if not thread.ended and (thread.begun or not stopping())]:
+            for thread in left:
+                if not thread.begun:
+                    outside.restore()
+                if thread.begun or not stopping():
+                    thread.turn()
+                if thread.ended:
+                    outside.close_others()
+                if interrupted:
+                    raise KeyboardInterrupt
+            outside.restore()
+            between()
+    except BaseException:
+        for thread in threads if len(interrupted) < 2 else ():
+            while thread.begun and not thread.ended:
+                thread.stopped = True
+                thread.turn()
+                outside.close_others()
+        raise
+    finally:
+        outside.restore()
+
+
+@contextmanager
+def noted_interrupt() -> Iterator[list[bool]]:
+    """Notes Ctrl-C instead of raising KeyboardInterrupt in the middle of a turn. A second one raises it."""
+    noted: list[bool] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(True)
+        if len(noted) > 1:
+            signal.default_int_handler(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pause() -> None:
