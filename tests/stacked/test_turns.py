@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from discrete_latents.stacked.turns import Thread, pause, take_turns
+from discrete_latents.stacked.turns import pause, take_turns
 
 KEEP_ON = {"between": lambda: None, "stopping": lambda: False}
 
