@@ -55,6 +55,11 @@ def same_runs(first: Path, second: Path) -> None:
     assert ours.keys() == theirs.keys()
 
 
+def test_a_stack_of_no_size_is_one_line(command, tmp_path: Path):
+    outcome = command("train", *STACKED, "seed=1,2", "hydra.launcher.size=0")
+    assert (outcome.code, outcome.err) == (1, "error: hydra.launcher.size must be at least 1, got 0\n")
+
+
 TEMPERATURES = ["temperature.period=1", "temperature.rate=0.1", "trainer.max_epochs=1"]
 
 

@@ -49,8 +49,11 @@ def in_thread() -> bool:
 
 
 def check_launcher(trainer: DictConfig, launcher: DictConfig) -> None:
-    """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes."""
+    """Raises UserError for a trainer of several processes in a launcher's worker, which cannot start processes, and for
+    stacks of no size."""
     kind = launcher._target_.split(".")[-1]
+    if kind == "StackedLauncher" and launcher.size < 1:
+        raise UserError(f"hydra.launcher.size must be at least 1, got {launcher.size}")
     alone = (
         in_own_process(launcher)
         or kind == "StackedLauncher"
