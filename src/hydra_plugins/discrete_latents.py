@@ -32,6 +32,6 @@ class StackedLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from discrete_latents.stacked.launch import launch
+        from discrete_latents.stacked.launch import launch_jobs
 
-        return launch(self, job_overrides, initial_job_idx, self.size)
+        return launch_jobs(self, job_overrides, initial_job_idx, self.size)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from discrete_latents.config.compose import composed
 from discrete_latents.latent import noise
-from discrete_latents.latent.tape import draws, given, listed
+from discrete_latents.latent.tape import draws, given, listed_draws
 from discrete_latents.models import LatentModel
 from discrete_latents.networks import onednn_linear
 from discrete_latents.stacked.member import not_stacked
@@ -119,7 +119,7 @@ def test_noise_is_given_in_the_order_in_which_it_was_listed_and_nothing_else_is(
             noise.gumbel(shapes[1], torch.float32, torch.device("cpu")),
         ]
 
-    with listed() as calls:
+    with listed_draws() as calls:
         step()
     torch.manual_seed(3)
     made = draws(calls)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discrete_latents.latent.tape import drawn
+from discrete_latents.latent.tape import taped
 
 SMALLEST = torch.finfo(torch.float32).tiny
 """Replaces a uniform number of 0, once in 2⁵³ draws."""
@@ -55,7 +55,7 @@ def uniform(shape: Sequence[int], device: torch.device) -> Tensor:
     On a CPU, numbers of one call with the same last two indices share their bits below 2⁻³². Each number is exactly
     uniform, and any two are independent up to 2⁻³². This halves the random bits, which take most of the time.
     """
-    return drawn(draw_uniform, tuple(shape), device)
+    return taped(draw_uniform, tuple(shape), device)
 
 
 def draw_uniform(shape: Sequence[int], device: torch.device) -> Tensor:
@@ -102,7 +102,7 @@ def random_halves(shape: Sequence[int]) -> Tensor | None:
 
 def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Standard Gumbel noise, −log(−log u). In float32 it is clamped at −2.8, once in 2²⁴ draws."""
-    return drawn(draw_gumbel, tuple(shape), dtype, device)
+    return taped(draw_gumbel, tuple(shape), dtype, device)
 
 
 def draw_gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -122,7 +122,7 @@ def draw_gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Standard normal noise."""
-    return drawn(draw_normal, tuple(shape), dtype, device)
+    return taped(draw_normal, tuple(shape), dtype, device)
 
 
 def draw_normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

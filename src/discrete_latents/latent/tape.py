@@ -3,7 +3,7 @@
 A program for several runs at once (`torch.func.vmap`) cannot draw from the generator of each run. So the draws of one
 computation are listed, made for each run by its own generator, and given to the program:
 
-    with listed() as calls:
+    with listed_draws() as calls:
         loss(batch)
     noise = draws(calls)            # as often as there are runs, each with its own generator
     with given(calls, noise):
@@ -24,14 +24,14 @@ Call = tuple[Callable[..., Tensor], tuple[Any, ...]]
 TAPE: ContextVar[Callable[[Call], Tensor] | None] = ContextVar("tape", default=None)
 
 
-def drawn(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+def taped(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
     """`function(*arguments)`, unless a tape lists the call or has its result."""
     tape = None if torch.compiler.is_compiling() else TAPE.get()
     return function(*arguments) if tape is None else tape((function, arguments))
 
 
 @contextmanager
-def listed() -> Iterator[list[Call]]:
+def listed_draws() -> Iterator[list[Call]]:
     """Lists what is drawn within."""
     calls: list[Call] = []
 

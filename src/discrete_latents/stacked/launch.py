@@ -25,7 +25,7 @@ from discrete_latents.training.shutdown import STOPPED
 log = logging.getLogger(__name__)
 
 
-def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int, size: int) -> list[JobReturn]:
+def launch_jobs(launcher: Any, jobs: Sequence[Sequence[str]], first: int, size: int) -> list[JobReturn]:
     """Runs jobs, given by their overrides. launcher: as Hydra has set it up. first: the number of the first job.
     size: of a stack, at most."""
     setup_globals()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from discrete_latents.data import ImageData
 from discrete_latents.errors import first_line
-from discrete_latents.latent.tape import Call, draws, listed
+from discrete_latents.latent.tape import Call, draws, listed_draws
 from discrete_latents.models import LatentModel
 from discrete_latents.models.latent_model import Batch
 from discrete_latents.stacked.program import Answer, Program
@@ -131,7 +131,7 @@ def calls_of(model: LatentModel, batch: Batch) -> list[Call]:
     """What a training step of this model on such a batch draws. Leaves the model and torch's noise as they are."""
     devices = [batch[0].device] if batch[0].device.type == "cuda" else []
     kept = copy.deepcopy(dict(model.named_buffers()))
-    with torch.random.fork_rng(devices), torch.no_grad(), listed() as calls:
+    with torch.random.fork_rng(devices), torch.no_grad(), listed_draws() as calls:
         type(model).training_loss(model, batch)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
