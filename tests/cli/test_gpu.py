@@ -60,3 +60,13 @@ def test_a_run_of_a_gpu_is_evaluated_on_a_cpu(tmp_path: Path):
     assert outcome.code == 0, outcome.err
     on_cpu = json.loads((tmp_path / "evaluated" / "results.json").read_text())["metrics"]
     assert on_cpu["test/nll"] == pytest.approx(on_gpu["test/nll"], abs=0.05)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_stacked_runs_on_a_gpu_are_the_single_runs(experiment: str, tmp_path: Path):
+    words = [f"experiment={experiment}", "trainer=gpu", "eval_samples=10", "trainer.max_epochs=2", "compile=false"]
+    expected = results(tmp_path / "single", *words, "seed=1", cwd=tmp_path)
+    outcome = shell("train.py", "-m", "launcher=stacked", *words, "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    found = json.loads((tmp_path / "sweep" / "1" / "results.json").read_text())["metrics"]
+    assert found["test/nelbo"] == pytest.approx(expected["test/nelbo"], rel=1e-3)
