@@ -88,19 +88,19 @@ def test_jobs_of_other_seeds_and_rates_are_the_single_runs_and_go_on_as_they_do(
 @pytest.mark.slow
 def test_what_cannot_be_stacked_is_trained_alone_and_one_that_fails_stops_no_other(command, tmp_path: Path):
     outcome = command(
-        "train", *STACKED, "seed=1,2,-1", "latent=gumbel_softmax,rebar", "hydra.sweep.dir=sweep", "trainer.max_epochs=1"
+        "train", *STACKED, "seed=1,-1", "latent=gumbel_softmax,rebar", "hydra.sweep.dir=sweep", "trainer.max_epochs=1"
     )
     assert outcome.code == 1
-    assert (outcome.out + outcome.err).count("trained by itself: Rebar differentiates within a step") == 2
-    assert "2 of 6 jobs are not completed" in outcome.out
-    assert [results(tmp_path / "sweep" / str(job))["status"] for job in range(6)] == ["completed"] * 4 + ["failed"] * 2
+    assert (outcome.out + outcome.err).count("trained by itself: Rebar differentiates within a step") == 1
+    assert "2 of 4 jobs are not completed" in outcome.out
+    assert [results(tmp_path / "sweep" / str(job))["status"] for job in range(4)] == ["completed"] * 2 + ["failed"] * 2
     again = command("train", *STACKED, "compile=true", "seed=3,4", "hydra.sweep.dir=alone", "trainer.max_epochs=0")
     assert (again.out + again.err).count("alone: compile = true") == 2
 
 
 @pytest.mark.slow
 def test_a_stack_that_sigterm_stops_is_finished_as_one_that_was_not(command, tmp_path: Path):
-    words = [*STACKED, "seed=1,2,3", "trainer.max_epochs=12"]
+    words = [*STACKED, "seed=1,2", "trainer.max_epochs=8"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *words, "hydra.sweep.dir=stopped"],
         cwd=tmp_path,
@@ -109,7 +109,7 @@ def test_a_stack_that_sigterm_stops_is_finished_as_one_that_was_not(command, tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    last = tmp_path / "stopped" / "2" / "checkpoints" / "last.ckpt"
+    last = tmp_path / "stopped" / "1" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 200
     while not last.exists():
         assert process.poll() is None
@@ -119,12 +119,12 @@ def test_a_stack_that_sigterm_stops_is_finished_as_one_that_was_not(command, tmp
     _, said = process.communicate(timeout=100)
     assert process.returncode == 143, said
     assert "to go on: python train.py sweep.resume=stopped" in said
-    stopped = [torch.load(tmp_path / f"stopped/{job}/checkpoints/last.ckpt", weights_only=True) for job in range(3)]
+    stopped = [torch.load(tmp_path / f"stopped/{job}/checkpoints/last.ckpt", weights_only=True) for job in range(2)]
     assert len({state["global_step"] for state in stopped}) == 1
-    assert stopped[0]["global_step"] < 12 * 13
+    assert stopped[0]["global_step"] < 8 * 13
     assert command("train", "sweep.resume=stopped").code == 0
     assert command("train", *words, "hydra.sweep.dir=whole").code == 0
-    for job in range(3):
+    for job in range(2):
         same_runs(tmp_path / "stopped" / str(job), tmp_path / "whole" / str(job))
         first, second = (weights(tmp_path / f"{sweep}/{job}/checkpoints/last.ckpt") for sweep in ("stopped", "whole"))
         assert all(torch.equal(first[name], second[name]) for name in first)
