@@ -18,7 +18,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.fit_loop import _FitLoop
-from lightning.pytorch.loops.optimization.automatic import Closure
+from lightning.pytorch.loops.optimization.automatic import Closure, ClosureResult
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -153,15 +153,24 @@ def use_exact_loops(trainer: pl.Trainer) -> None:
 
 
 class FastEpochLoop(ExactEpochLoop):
-    """Lightning's loop over the batches of an epoch, with the same behaviour, at 0.14 ms per batch instead of 0.55.
+    """Lightning's loop over the batches of an epoch, with the same behaviour, at a fifth of its cost per batch.
 
     In every batch, Lightning enters a profiler context and writes a debug line per hook, inspects the signature of
-    `training_step` and collects logged values, needed or not. This loop only calls the hooks, in Lightning's order,
-    with the same arguments and counters. A batch that needs more (`is_plain`) runs Lightning's own `advance`. In both
+    `training_step` and collects logged values, needed or not. This loop only calls the hooks that are overridden, in
+    Lightning's order, with the same arguments and counters, and takes gradients that are known (`known_gradients`). A batch that needs more (`is_plain`) runs Lightning's own `advance`. In both
     cases Lightning handles validation, stops, signals and the epoch's end, in `on_advance_end` and `run`.
     """
 
     step_signature: tuple[Any, bool] = (None, False)
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.listeners: dict[str, list[Callable[..., Any]]] = {}
+        self.listening: list[pl.Callback] = []
+
+    def reset(self) -> None:
+        super().reset()
+        self.listeners.clear()
 
     def is_plain(self, data_fetcher: _DataFetcher) -> bool:
         """Whether this batch needs none of the features that only Lightning's own `advance` supports.
@@ -251,14 +260,28 @@ class FastEpochLoop(ExactEpochLoop):
         assert model is not None
         attributes = vars(model)  # a module's own __setattr__ takes a microsecond
         outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            function = getattr(callback, name)
-            if callable(function):
-                function(trainer, model, *arguments)
+        for function in self.listeners_of(name):
+            function(trainer, model, *arguments)
         function = getattr(model, name)
         answer = function(*arguments) if callable(function) else None
         attributes["_current_fx_name"] = outer
         return answer
+
+    def listeners_of(self, name: str) -> list[Callable[..., Any]]:
+        """The callbacks' own versions of a hook: of this epoch, and of the callbacks that the trainer has now."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if callbacks != self.listening:
+            self.listening = list(callbacks)
+            self.listeners.clear()
+        if name not in self.listeners:
+            functions = [getattr(callback, name) for callback in callbacks]
+            plain = getattr(pl.Callback, name)
+            self.listeners[name] = [
+                function
+                for function in functions
+                if callable(function) and getattr(function, "__func__", None) is not plain
+            ]
+        return self.listeners[name]
 
     def optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """An optimiser step with Lightning's closure: `training_step`, zero gradients, backward.
@@ -281,11 +304,23 @@ class FastEpochLoop(ExactEpochLoop):
         def backward(loss: Tensor) -> None:
             outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "backward"
             self.hook("on_before_backward", loss)
-            loss.backward()
+            if not (alone and take_known_gradients(loss)):
+                loss.backward()
             self.hook("on_after_backward")
             attributes["_current_fx_name"] = outer
 
-        closure = Closure(lambda: automatic._training_step(arguments), backward, zero_grad)
+        def training_step() -> ClosureResult:
+            if not alone:
+                return automatic._training_step(arguments)
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "training_step"
+            output = self.trainer.strategy.training_step(*arguments.values())
+            attributes["_current_fx_name"] = outer
+            # Not divided by the number of accumulated batches, 1.
+            plain = isinstance(output, Tensor)
+            return ClosureResult(output) if plain else ClosureResult.from_training_step_output(output)
+
+        alone = type(self.trainer.strategy) is SingleDeviceStrategy
+        closure = Closure(training_step, backward, zero_grad)
 
         def step_closure() -> Any:
             loss = closure()
@@ -307,6 +342,25 @@ class FastEpochLoop(ExactEpochLoop):
             step, answer = model.training_step, is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)
             self.step_signature = step, answer
         return answer
+
+
+def take_known_gradients(loss: Tensor) -> bool:
+    """Gives parameters the gradients of a loss whose `grad_fn` has them ready, in `known_gradients()`, as
+    `loss.backward()` would, without a call of autograd. False where the loss has none, or something else than the
+    gradients is asked of autograd: hooks of a parameter, or to find anomalies."""
+    known = getattr(loss.grad_fn, "known_gradients", None)
+    if known is None or torch.is_anomaly_enabled():
+        return False
+    pairs = list(known())
+    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter, _ in pairs):
+        return False
+    for parameter, gradient in pairs:
+        if gradient is None or not parameter.requires_grad:
+            continue
+        if gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    return True
 
 
 def use_fast_epoch_loop(trainer: pl.Trainer) -> None:

@@ -25,10 +25,7 @@ class CompiledLoss:
         from torch._dynamo import config  # here, since the compiler takes a second to import
 
         config.trace_autograd_ops = True  # also when it compiles again later
-        # fallback_random: torch's own noise. cpp_wrapper: kernels are called from C++.
-        options: dict[str, Any] | None = None
-        if backend == "inductor":
-            options = {"fallback_random": True, "cpp_wrapper": True}
+        options = inductor_options() if backend == "inductor" else None
         self.loss = loss
         self.parameters = list(parameters)
         self.compiled = torch.compile(
@@ -59,6 +56,17 @@ class CompiledLoss:
         given = [None if each is None else each.clone() for each in gradients] if self.shared else list(gradients)
         del gradients
         return Given.apply(loss, given, *self.parameters), bound  # type: ignore[return-value]
+
+
+def inductor_options() -> dict[str, Any]:
+    """The compiler's: torch's own noise, kernels called from C++, and vectors of the width that torch itself uses.
+
+    By itself the compiler takes the processor's widest, which its cache does not know: code that was generated with
+    AVX-512 is compiled anew where there is AVX2 alone, or torch is held to it, and then computes half of the numbers.
+    """
+    width = {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
+    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True}
+    return options | ({"cpp.simdlen": width} if width else {})
 
 
 class CompiledOrNot:
@@ -93,11 +101,12 @@ class CompiledOrNot:
 
 
 class Given(Function):
-    """A loss whose gradients are known."""
+    """A loss whose gradients are known. `known_gradients` of its `grad_fn` gives them without a call of autograd."""
 
     @staticmethod
     def forward(ctx: Any, loss: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:
         ctx.gradients = gradients
+        ctx.known_gradients = lambda: zip(parameters, gradients, strict=True)
         return loss.detach()
 
     @staticmethod

@@ -9,19 +9,20 @@ from torch.optim import Adam
 
 
 class Moments(NamedTuple):
-    """A group's parameters and their state, as the kernel takes them."""
+    """A group's parameters and their state, as the kernel takes them. steps: the elements of `counts`."""
 
     parameters: list[Tensor]
     means: list[Tensor]
     squares: list[Tensor]
     steps: list[Tensor]
+    counts: Tensor
 
 
 class FusedAdam(Adam):
     """`torch.optim.Adam(fused=True)`: the same numbers, bit for bit, and the same state.
 
     torch collects and groups all parameters at every step, in Python, which takes longer than the kernel. Here this is
-    done once. A step that needs more than the kernel (a parameter without a gradient, several devices or dtypes,
+    done once, and the parameters' counts of steps are one tensor. A step that needs more than the kernel (a parameter without a gradient, several devices or dtypes,
     `amsgrad`, a gradient scaler, a learning rate in a tensor) is torch's own.
 
     decoupled_weight_decay: AdamW.
@@ -59,6 +60,14 @@ class FusedAdam(Adam):
         self.moments = []
         super().add_param_group(param_group)
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
@@ -71,7 +80,7 @@ class FusedAdam(Adam):
             return loss
         with torch.no_grad():
             for group, moments, given in zip(self.param_groups, self.moments, gradients, strict=True):
-                torch._foreach_add_(moments.steps, 1)  # type: ignore[attr-defined]
+                moments.counts.add_(1)
                 decoupled = group["decoupled_weight_decay"]
                 kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_  # type: ignore[attr-defined]
                 kernel(
@@ -104,6 +113,9 @@ class FusedAdam(Adam):
             kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
             if group["amsgrad"] or isinstance(group["lr"], Tensor) or len(kinds) != 1 or not all(states):
                 return []
-            columns = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
-            found.append(Moments(parameters, *columns))
+            means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+            counts = torch.stack(steps)
+            for state, count in zip(states, counts.unbind(), strict=True):
+                state["step"] = count
+            found.append(Moments(parameters, means, squares, list(counts.unbind()), counts))
         return found
