@@ -1,4 +1,4 @@
-"""Benchmark training, evaluation and start-up against code written by hand, on MNIST, one thread.
+"""Benchmark training, evaluation and start-up against code written by hand, on MNIST, by one thread or `--threads`.
 
     python -m scripts.benchmark                          # all; writes results/benchmark.json, .md and .png
     python -m scripts.benchmark --only steps --cases 512-256 --contenders plain ours
@@ -11,7 +11,10 @@
     batches      images per second against batch size, fresh
     denormals    the time of a step after `--late` steps, relative to one after 50
     evaluation   the m = 1000 bound of `--eval-images` test images, relative to a loop that decodes sample by sample
-    bound        `experiment=vae_mnist` until the nll (m = 1000) of 1,000 validation images is at most `--nats`
+    bound        `experiment=vae_mnist` until the nll (m = 1000) of 1,000 validation images is at most `--nats`, and a
+                 loop by hand
+    whole        `experiment=vae_mnist` from the shell to its end, `--epochs` with validation, checkpoints and pictures
+                 and a test, and a loop by hand with the same evaluation
     startup      train.py to the end of its first step, relative to importing torch, lightning and hydra
     estimators   the time of a step of every estimator, relative to gumbel_softmax
     stacked      images per second of `--stacks` runs at once by launcher=stacked, in `--stack-steps` steps each
@@ -19,7 +22,7 @@
 
 The steps are also kept by processor, with those of other machines, and written side by side.
 
-On a GPU: steps, batches, evaluation, bound and stacked.
+On a GPU: steps, batches, evaluation, bound, whole and stacked.
 
 Contenders:
 
@@ -48,7 +51,7 @@ from scripts.benchmark.cases import CASES, TRAINERS
 from scripts.benchmark.race import BLOCK, CONTENDERS
 from scripts.benchmark.report import WRITERS
 
-ON_GPU = ("steps", "batches", "evaluation", "bound", "stacked")
+ON_GPU = ("steps", "batches", "evaluation", "bound", "whole", "stacked")
 
 
 def command_line() -> Namespace:
@@ -72,9 +75,11 @@ def command_line() -> Namespace:
     add("--batch-sizes", type=whole_number(), nargs="+", default=sizes, metavar="SIZE", help="of section batches")
     add("--late", type=whole_number(BLOCK), default=5000, help="steps of section denormals")
     add("--eval-images", type=whole_number(2), default=2000, help="test images of section evaluation")
-    add("--eval-samples", type=whole_number(), default=1000, help="m of section evaluation")
+    add("--eval-samples", type=whole_number(), default=1000, help="m of sections evaluation and whole")
     add("--nats", type=positive_number, default=101.5, help="nll at which section bound ends")
     add("--val-images", type=whole_number(), default=1000, help="validation images of section bound")
+    add("--epochs", type=whole_number(), default=100, help="of section whole")
+    add("--threads", type=whole_number(), default=1, help="of each process; the report keeps those of 1")
     add("--starts", type=whole_number(), default=5, help="repetitions of section startup")
     latents = estimator_options()
     add("--latents", nargs="+", default=latents, choices=latents, metavar="LATENT", help="of section estimators")

@@ -10,10 +10,8 @@ import lightning.pytorch as pl
 from discrete_latents.data import ImageData
 from discrete_latents.latent import HardBound
 from discrete_latents.models import LatentModel
+from scripts.benchmark.by_hand import CLOSE
 from scripts.benchmark.gate import Gate
-
-CLOSE = 4.0
-"""An nll of 100 samples is above one of 1000 by at most so many nats: 2.6 were seen."""
 
 
 class BlockwiseTraining(pl.Callback):

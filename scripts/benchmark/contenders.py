@@ -6,6 +6,7 @@ plain_fused, products or onednn_products, CASE a `Case` as JSON.
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,6 +22,11 @@ from scripts.benchmark.gate import Gate
 LATENTS, CLASSES = 20, 10
 LABELLED, STYLES, FEATURES = 50, 32, 128
 Values = dict[str, Tensor]
+
+
+def threads() -> int:
+    """Of a process that is measured, as `race.environment` says."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 def layers(sizes: list[int]) -> nn.Sequential:
@@ -46,10 +52,11 @@ class VAE(nn.Module):
         width = LATENTS * CLASSES
         self.encoder = layers([784, *case.encoder, width])
         self.decoder = layers([width, *case.decoder, 784])
+        self.temperature = 1.0
 
     def loss(self, x: Tensor) -> Values:
         logits = self.encoder(x).view(-1, LATENTS, CLASSES)
-        z = F.gumbel_softmax(logits, tau=1.0)
+        z = F.gumbel_softmax(logits, tau=self.temperature)
         reconstruction, kl = cross_entropy(self.decoder(z.flatten(1)), x), kl_from_uniform(logits)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -165,7 +172,7 @@ def products(root: str, case: Case) -> Iterator[None]:
 
 def main() -> None:
     name, root, case = sys.argv[1:]
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     torch.manual_seed(0)
     gate = Gate()
     for _ in (products if "products" in name else plain)(root, Case(**json.loads(case))):

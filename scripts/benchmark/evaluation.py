@@ -29,6 +29,7 @@ from discrete_latents.models import CategoricalVAE
 from discrete_latents.networks.onednn_linear import OneDNNLinear
 from discrete_latents.training.build import build_data, build_model
 from scripts.benchmark.cases import CASES
+from scripts.benchmark.contenders import threads
 
 BATCH = 500
 """Test images, at most."""
@@ -118,7 +119,7 @@ def timed(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 def main() -> None:
     path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     m = settings["samples"]

@@ -21,6 +21,7 @@ from discrete_latents.data import ImageData
 from discrete_latents.models import LatentModel
 from discrete_latents.training.build import build_data, build_model
 from scripts.benchmark.cases import CASES, Case
+from scripts.benchmark.contenders import threads
 
 PRODUCTS = {"aten::mm", "aten::addmm", "mkldnn::_linear_pointwise"}
 
@@ -75,7 +76,7 @@ def parts(case: Case, data_dir: str, steps: int) -> dict[str, float]:
 
 def main() -> None:
     path, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     torch.set_flush_denormal(True)
     path.write_text(
         json.dumps({name: parts(CASES[name], settings["data"], settings["steps"]) for name in settings["cases"]})

@@ -1,4 +1,4 @@
-"""Median step times, one thread, contenders interleaved.
+"""Median step times, contenders interleaved.
 
 Each contender is a process. All start, then run one block of steps at a time in turn, so that a slower machine slows
 all of them. Times are medians over rounds of one block each; ratios are taken within a round, with quartiles.
@@ -32,11 +32,13 @@ CONTENDERS = ("plain", "plain_fused", *OURS, "template", "products", "onednn_pro
 
 
 def environment() -> dict[str, str]:
-    """The environment of every process that is measured: one thread, and `scripts` importable from any folder."""
+    """The environment of every process that is measured: its threads, 1 unless BENCHMARK_THREADS is set, and `scripts`
+    importable from any folder."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTORCH_NVML_BASED_CUDA_CHECK"}
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # The progress bar is drawn as on a screen, though it goes to a file.
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), "FORCE_COLOR": "1"}
+    threads = os.environ.get("BENCHMARK_THREADS", "1")
+    return kept | {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(paths), "FORCE_COLOR": "1"}
 
 
 def module(name: str, *words: str) -> list[str]:

@@ -114,7 +114,26 @@ def bound(section: Section) -> list[str]:
     what = "came to" if section["reached"] else "did not come to"
     return [
         f"`experiment=vae_mnist` {what} an nll (m = 1000) of {section['nats']} nats on {section['images']} validation "
-        f"images: {section['nll']:.1f} after {section['epochs']} epochs, {section['seconds']:.0f} s."
+        f"images: {section['nll']:.1f} after {section['epochs']} epochs, {section['seconds']:.0f} s"
+        f"{after_by_hand(section)}."
+    ]
+
+
+def after_by_hand(section: Section) -> str:
+    if not (by_hand := section.get("by_hand")):
+        return ""
+    ratio = section["seconds"] / by_hand["seconds"]
+    epochs, seconds = by_hand["epochs"], by_hand["seconds"]
+    return f", {ratio:.2f} of the loop by hand ({by_hand['nll']:.1f} after {epochs} epochs, {seconds:.0f} s)"
+
+
+def whole(section: Section) -> list[str]:
+    seconds, nll = section["seconds"], section["nll"]
+    return [
+        f"`experiment=vae_mnist`, {section['epochs']} epochs with validation, pictures and a test (m = "
+        f"{section['m']:,}), from the shell: {seconds['ours']:.0f} s, {seconds['ours'] / seconds['by_hand']:.2f} of "
+        f"the loop by hand with the same evaluation ({seconds['by_hand']:.0f} s); test nll {nll['ours']:.1f} and "
+        f"{nll['by_hand']:.1f}."
     ]
 
 
@@ -146,6 +165,7 @@ WRITERS = {
     "denormals": denormals,
     "evaluation": evaluation,
     "bound": bound,
+    "whole": whole,
     "startup": startup,
     "estimators": estimators,
     "stacked": stacked,

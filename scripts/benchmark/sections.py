@@ -11,7 +11,8 @@ from statistics import median
 from typing import Any
 
 from discrete_latents.errors import UserError
-from scripts.benchmark.cases import CASES, Case
+from discrete_latents.runs.directory import RunDirectory
+from scripts.benchmark.cases import CASES, TRAINERS, Case
 from scripts.benchmark.race import BLOCK, Contender, compared, environment, module, rounds, started, training
 from scripts.common.paths import TRAIN
 
@@ -73,20 +74,42 @@ def startup(repeats: int, data: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def time_to_bound(
-    nats: float, images: int, overrides: Sequence[str], data: Path, folder: Path, epochs: int = 100
-) -> dict[str, Any]:
-    """Epochs and seconds of `experiment=vae_mnist`, with these overrides, until the nll (m = 1000) of validation
-    images is at most `nats`."""
+def time_to_bound(nats: float, images: int, device: str, data: Path, folder: Path, epochs: int = 100) -> dict[str, Any]:
+    """Epochs and seconds of `experiment=vae_mnist` until the nll (m = 1000) of validation images is at most `nats`, and
+    of the loop by hand."""
     path = folder / "time_to_bound.json"
     path.unlink(missing_ok=True)
     callback = {"_target_": "scripts.benchmark.callbacks.TimeToBound", "nats": nats, "images": images}
     callback["path"] = path.absolute()
-    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", *overrides, f"paths.data_dir={data}"]
-    command += [f"hydra.run.dir={folder}/{time.time_ns()}", f"trainer.max_epochs={epochs}", "eval_samples=1"]
+    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", f"trainer={TRAINERS[device]}"]
+    command += [
+        f"paths.data_dir={data}",
+        f"hydra.run.dir={folder}/{time.time_ns()}",
+        f"trainer.max_epochs={epochs}",
+        "eval_samples=1",
+    ]
     command += [f"+callbacks.bound.{key}={value}" for key, value in callback.items()]
     run_logged(command, folder / "time_to_bound.log")
-    return {"nats": nats, "images": images, **json.loads(path.read_text())}
+    settings = {"data": str(data), "device": device, "epochs": epochs, "nats": nats, "images": images, "samples": 1}
+    by_hand = measured_by("by_hand", settings, folder)
+    return {"nats": nats, "images": images, **json.loads(path.read_text()), "by_hand": by_hand}
+
+
+def whole(epochs: int, samples: int, device: str, data: Path, folder: Path) -> dict[str, Any]:
+    """Seconds from the shell to the end of `experiment=vae_mnist`, its test with m samples included, and of the loop by
+    hand with the same evaluation, one after the other; and what both come to."""
+    run = folder / f"whole_{time.time_ns()}"
+    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", f"trainer={TRAINERS[device]}"]
+    command += [f"paths.data_dir={data}", f"hydra.run.dir={run}", f"trainer.max_epochs={epochs}"]
+    begun = time.perf_counter()
+    run_logged([*command, f"eval_samples={samples}"], folder / "whole.log")
+    between = time.perf_counter()
+    settings = {"data": str(data), "device": device, "epochs": epochs, "nats": None, "images": None, "samples": samples}
+    by_hand = measured_by("by_hand", settings, folder)
+    seconds = {"ours": between - begun, "by_hand": time.perf_counter() - between}
+    results = RunDirectory(run).read_results()
+    nll = {"ours": results["metrics"]["test/nll"], "by_hand": by_hand["nll"]}
+    return {"epochs": epochs, "m": samples, "compiled": results["compiled"], "seconds": seconds, "nll": nll}
 
 
 def stacked(case: Case, size: int, steps: int, data: Path, folder: Path) -> dict[str, float]:

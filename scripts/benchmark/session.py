@@ -13,7 +13,7 @@ import torch
 
 from discrete_latents.errors import UserError
 from scripts.benchmark import sections
-from scripts.benchmark.cases import CASES, TRAINERS
+from scripts.benchmark.cases import CASES
 from scripts.benchmark.report import figure, tables
 from scripts.common.report import write_report
 
@@ -30,7 +30,8 @@ def run_benchmark(arguments: Namespace) -> None:
     report = "benchmark" if device == "cpu" else f"benchmark_{device}"
     path = arguments.output / f"{report}.json"
     former: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    here = machine(device)
+    os.environ["BENCHMARK_THREADS"] = str(arguments.threads)
+    here = machine(device) | ({"threads": arguments.threads} if arguments.threads > 1 else {})
     elsewhere = by_processor(former)
     results = former if arguments.only and former.get("machine") == here else {"machine": here}
     try:
@@ -55,6 +56,7 @@ def by_processor(results: dict[str, Any], others: dict[str, Any] | None = None) 
     if results.get("steps"):
         of = results["machine"]
         name = of.get("gpu") or f"{of['cpu']}, {of['capability']}"
+        name += f", {of['threads']} threads" if "threads" in of else ""
         found[name] = {**found.get(name, {}), **results["steps"]}
     return found
 
@@ -80,8 +82,11 @@ def measured(section: str, arguments: Namespace) -> Iterator[tuple[str, Any]]:
             settings |= {"data": str(data), "device": arguments.device}
             yield from sections.measured_by("evaluation", settings, folder).items()
         case "bound":
-            overrides = [f"trainer={TRAINERS[arguments.device]}"]
-            yield from sections.time_to_bound(arguments.nats, arguments.val_images, overrides, data, folder).items()
+            of = (arguments.nats, arguments.val_images, arguments.device)
+            yield from sections.time_to_bound(*of, data, folder).items()
+        case "whole":
+            of = (arguments.epochs, arguments.eval_samples, arguments.device)
+            yield from sections.whole(*of, data, folder).items()
         case "startup":
             yield from sections.startup(arguments.starts, data, folder).items()
         case "stacked":

@@ -16,7 +16,7 @@ from torchvision import datasets, transforms
 
 from scripts.benchmark.callbacks import BlockwiseTraining
 from scripts.benchmark.cases import TRAINERS, Case
-from scripts.benchmark.contenders import MODELS
+from scripts.benchmark.contenders import MODELS, threads
 
 
 class Template(pl.LightningModule):
@@ -42,7 +42,7 @@ class Template(pl.LightningModule):
 def main() -> None:
     _, root, text = sys.argv[1:]
     case = Case(**json.loads(text))
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     torch.manual_seed(0)
     names = list(MODELS[case.model](case).loss(torch.zeros(2, 784)))
     data = datasets.MNIST(root, transform=transforms.ToTensor())

@@ -157,8 +157,9 @@ class FastEpochLoop(ExactEpochLoop):
 
     In every batch, Lightning enters a profiler context and writes a debug line per hook, inspects the signature of
     `training_step` and collects logged values, needed or not. This loop only calls the hooks that are overridden, in
-    Lightning's order, with the same arguments and counters, and takes gradients that are known (`known_gradients`). A batch that needs more (`is_plain`) runs Lightning's own `advance`. In both
-    cases Lightning handles validation, stops, signals and the epoch's end, in `on_advance_end` and `run`.
+    Lightning's order, with the same arguments and counters, and takes gradients that are known (`known_gradients`). A
+    batch that needs more (`is_plain`) runs Lightning's own `advance`. In both cases Lightning handles validation,
+    stops, signals and the epoch's end, in `on_advance_end` and `run`.
     """
 
     step_signature: tuple[Any, bool] = (None, False)

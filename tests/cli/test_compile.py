@@ -1,6 +1,7 @@
 """`compile`: when a step is compiled, and that a run is the same with it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from discrete_latents.lightning_internals import take_known_gradients
 from discrete_latents.models import CategoricalVAE, compiled_loss
 from discrete_latents.training import compile_choice, compile_costs
 from discrete_latents.training.compile_costs import Costs
@@ -110,6 +112,61 @@ def test_a_given_gradient_is_handed_on_and_scaled():
         (loss * slope).backward()
         assert weight.grad.tolist() == [slope, 2 * slope]
         assert unused.grad is None
+
+
+@pytest.mark.parametrize(("capability", "width"), [("AVX2", 256), ("AVX512", 512), ("DEFAULT", None)])
+def test_kernels_have_the_width_of_torchs_own(monkeypatch, capability, width):
+    """The compiler's cache distinguishes options, and not processors."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    options = compiled_loss.inductor_options()
+    assert options.get("cpp.simdlen") == width
+    assert options["fallback_random"]
+
+
+PARAMETERS = {
+    "ordinary": lambda weight: None,
+    "with a hook": lambda weight: weight.register_hook(lambda gradient: 2 * gradient),
+    "with a hook after it": lambda weight: weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(3)),
+    "with a gradient": lambda weight: setattr(weight, "grad", torch.ones_like(weight)),
+    "fixed": lambda weight: weight.requires_grad_(False),
+}
+"""What a parameter can be when its gradient comes."""
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS)
+@pytest.mark.parametrize("kind", ["given", "transposed", "scaled"])
+def test_known_gradients_are_taken_as_backward_gives_them(parameter, kind):
+    def computed(known):
+        made = torch.arange(6.0)
+        gradient = made.view(3, 2).t() if kind == "transposed" else made.view(2, 3)
+        weight, unused = torch.nn.Parameter(torch.ones(2, 3)), torch.nn.Parameter(torch.ones(2))
+        PARAMETERS[parameter](weight)
+        loss = (weight * gradient).sum() + 0 * unused.sum()
+        if known:
+            loss = compiled_loss.Given.apply(loss.detach(), [gradient, torch.zeros(2)], weight, unused)
+        return (2 * loss if kind == "scaled" else loss), weight, unused
+
+    ordinary, *one = computed(known=False)
+    ordinary.backward()
+    known, *other = computed(known=True)
+    taken = take_known_gradients(known)
+    assert taken == (kind != "scaled" and "hook" not in parameter)
+    if not taken:
+        known.backward()
+    for first, second in zip(one, other, strict=True):
+        assert (first.grad is None) == (second.grad is None)
+        if first.grad is not None:
+            assert torch.equal(first.grad, second.grad)
+            assert first.grad.stride() == second.grad.stride()
+
+
+def test_known_gradients_are_left_to_autograd_where_it_looks_for_anomalies():
+    weight = torch.nn.Parameter(torch.ones(1))
+    with torch.autograd.set_detect_anomaly(True):
+        known = compiled_loss.Given.apply(torch.tensor(3.0), [torch.tensor([math.nan])], weight)
+        assert not take_known_gradients(known)
+        with pytest.raises(RuntimeError, match="nan"):
+            known.backward()
 
 
 @pytest.mark.slow

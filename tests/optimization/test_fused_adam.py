@@ -169,3 +169,31 @@ def test_a_gradient_scalers_infinities_leave_the_weights():
     optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(1.0)
     optimizer.step()
     assert all(torch.equal(first, second) for first, second in zip(before, own, strict=True))
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_gradients_are_zeroed(set_to_none):
+    own = parameters()
+    optimizer = FusedAdam([{"params": own[:1]}, {"params": own[1:]}])
+    give_gradients([own], without=(1,))
+    optimizer.zero_grad(set_to_none=set_to_none)
+    found = [parameter.grad for parameter in own]
+    assert found[1] is None
+    assert all(gradient is None if set_to_none else not gradient.any() for gradient in (found[0], found[2]))
+
+
+def test_a_saved_state_counts_the_steps_of_each_parameter_by_itself(tmp_path):
+    own = parameters()
+    optimizer = FusedAdam(own)
+    for _ in range(3):
+        give_gradients([own])
+        optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "state")
+    saved = torch.load(tmp_path / "state", weights_only=True)
+    counts = [state["step"] for state in saved["state"].values()]
+    assert [(count.shape, count.item()) for count in counts] == [((), 3.0)] * len(own)
+    torchs = Adam(own, fused=True)
+    torchs.load_state_dict(saved)
+    give_gradients([own], without=(1,))
+    torchs.step()
+    assert [torchs.state[parameter]["step"].item() for parameter in own] == [4.0, 3.0, 4.0]

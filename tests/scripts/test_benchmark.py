@@ -117,10 +117,10 @@ def test_the_benchmark_times_every_contender_in_turn(mnist_root: Path, tmp_path:
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_the_benchmark_measures_every_section(mnist_root: Path, tmp_path: Path):
-    sections = ["batches", "denormals", "evaluation", "bound", "startup", "estimators"]
+    sections = ["batches", "denormals", "evaluation", "bound", "whole", "startup", "estimators"]
     small = ["--steps", "50", "--blocks", "2", "--batch-sizes", "1000", "--late", "100", "--starts", "1"]
     small += ["--eval-images", "100", "--eval-samples", "50", "--nats", "200", "--val-images", "50"]
-    small += ["--latents", "rloo", "--repeats", "3"]
+    small += ["--latents", "rloo", "--repeats", "3", "--epochs", "1"]
     report = benchmark(tmp_path, mnist_root, "--only", *sections, *small)
     assert report.keys() == {*sections, "machine"}
     for cell in report["batches"]["1000"].values():
@@ -132,6 +132,10 @@ def test_the_benchmark_measures_every_section(mnist_root: Path, tmp_path: Path):
     assert evaluation["seconds"]["ours"] < evaluation["seconds"]["naive"]
     assert report["bound"]["reached"]
     assert report["bound"]["curve"][-1]["nll"] == report["bound"]["nll"] < 200
+    assert report["bound"]["by_hand"]["nll"] < 200
+    whole = report["whole"]
+    assert whole["seconds"].keys() == whole["nll"].keys() == {"ours", "by_hand"}
+    assert abs(whole["nll"]["ours"] - whole["nll"]["by_hand"]) < 30  # after an epoch
     startup = report["startup"]
     assert sum(startup["parts"].values()) == pytest.approx(startup["first_step"])
     assert startup["parts"]["imports"] > 0.2 * startup["imports_alone"] > 0

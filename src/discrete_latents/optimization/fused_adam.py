@@ -22,8 +22,9 @@ class FusedAdam(Adam):
     """`torch.optim.Adam(fused=True)`: the same numbers, bit for bit, and the same state.
 
     torch collects and groups all parameters at every step, in Python, which takes longer than the kernel. Here this is
-    done once, and the parameters' counts of steps are one tensor. A step that needs more than the kernel (a parameter without a gradient, several devices or dtypes,
-    `amsgrad`, a gradient scaler, a learning rate in a tensor) is torch's own.
+    done once, and the parameters' counts of steps are one tensor. A step that needs more than the kernel (a parameter
+    without a gradient, several devices or dtypes, `amsgrad`, a gradient scaler, a learning rate in a tensor) is torch's
+    own.
 
     decoupled_weight_decay: AdamW.
     """
