@@ -245,6 +245,24 @@ class FastEpochLoop(ExactEpochLoop):
         if results:
             trainer._logger_connector.update_train_step_metrics()
 
+    def _should_accumulate(self) -> bool:
+        """Lightning asks three times a batch, and looks at the strategy and at what is left of the epoch."""
+        return self.trainer.accumulate_grad_batches != 1 and super()._should_accumulate()
+
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        """Lightning first looks, at every batch, for what the module overrides; most batches are amid an epoch."""
+        trainer = self.trainer
+        every = trainer.val_check_batch
+        amid = (
+            type(every) is int
+            and (self.batch_idx + 1) % every != 0
+            and trainer.check_val_every_n_epoch is not None
+            and trainer._val_check_time_interval is None
+            and not trainer.should_stop
+            and not self.batch_progress.is_last_batch
+        )
+        return not amid and super()._should_check_val_fx(data_fetcher)
+
     def transferred(self, batch: Any) -> Any:
         """The batch, converted for the precision and moved to the device."""
         strategy = self.trainer.strategy

@@ -1,6 +1,8 @@
 """The sampler: an objective calls it to draw latents."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -54,7 +56,7 @@ class Sampler:
 
         The KL is in closed form for one sample, and that of the draw for a multi-sample bound.
         """
-        with torch.autocast(mean.device.type, enabled=False), drawn_from(self.generator):
+        with without_autocast(mean.device), drawn_from(self.generator):
             dtype, mean, log_scale = mean.dtype, at_least_float32(mean), at_least_float32(log_scale)
             noise = self.standard_normal(mean)
             z = mean + log_scale.exp() * noise
@@ -159,7 +161,7 @@ class Sampler:
         samples.
         """
         self.check(logits, prior)
-        with torch.autocast(logits.device.type, enabled=False), drawn_from(self.generator):
+        with without_autocast(logits.device), drawn_from(self.generator):
             shape = self.shape if logits.dim() == 3 else ()
             if prior is not None:
                 prior = masks.float32_logits(prior)
@@ -207,6 +209,12 @@ def log_weights(objective: Callable[[Sampler], Tensor], sampler: Sampler) -> Flo
     if value.dim() == 0:
         raise ValueError("an objective must return a value for each image, (*S, B), got a single number")
     return value - sampler.kl
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context without autocast. To enter torch's takes as long as a softmax, so only where there is one to leave."""
+    enabled = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:
