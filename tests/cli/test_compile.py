@@ -123,10 +123,14 @@ def test_kernels_have_the_width_of_torchs_own(monkeypatch, capability, width):
     assert options["fallback_random"]
 
 
+def tripled(parameter):
+    parameter.grad.mul_(3)
+
+
 PARAMETERS = {
     "ordinary": lambda weight: None,
     "with a hook": lambda weight: weight.register_hook(lambda gradient: 2 * gradient),
-    "with a hook after it": lambda weight: weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(3)),
+    "with a hook after it": lambda weight: weight.register_post_accumulate_grad_hook(tripled),
     "with a gradient": lambda weight: setattr(weight, "grad", torch.ones_like(weight)),
     "fixed": lambda weight: weight.requires_grad_(False),
 }
