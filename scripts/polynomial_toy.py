@@ -73,7 +73,8 @@ def table(measured: dict[str, dict[str, list[float]]], steps: int) -> str:
             published = f"{PUBLISHED[name][index]:.4f}" if name in PUBLISHED else ""
             cells.append(f"{mean:.4f} | {published}")
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", f"{steps:,} steps; the mean of {len(values)} seeds; the paper's have one.", ""])
+    seeds = "one seed" if len(values) == 1 else f"the mean of {len(values)} seeds"
+    return "\n".join([*rows, "", f"{steps:,} steps; {seeds}, as one of the paper's.", ""])
 
 
 def main() -> None:

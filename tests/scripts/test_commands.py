@@ -38,6 +38,8 @@ WRONG = {
     "scripts.soak": ["--kills", "0"],
     "scripts.tokenizer": ["--codes", "1"],
     "scripts.codebook_scale": ["--classes", "1"],
+    "scripts.polynomial_toy": ["--steps", "1"],
+    "scripts.straight_through_ideas": ["--seeds", "0"],
     "discrete_latents.search": ["--trials", "3"],
     "discrete_latents.summary": ["--by"],
     "discrete_latents.export": [],
