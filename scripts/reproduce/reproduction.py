@@ -20,13 +20,15 @@ class Reproduction:
         folder: where the runs are.
         extra: overrides of every run, from the command line.
         jobs: runs at once; 0 starts none.
+        budget: the share of the table's steps that its runs take. A larger one continues the runs of a smaller.
     """
 
-    def __init__(self, table: PaperTable, folder: Path, extra: Sequence[str], jobs: int) -> None:
+    def __init__(self, table: PaperTable, folder: Path, extra: Sequence[str], jobs: int, budget: float = 1.0) -> None:
         self.table = table
         self.folder = folder
         self.extra = tuple(extra)
         self.jobs = jobs
+        self.steps = None if table.steps is None else max(1, round(table.steps * budget))
 
     def train(self, cells: Sequence[PaperCell], seeds: Sequence[int]) -> list[str]:
         """Trains what is missing: first the short runs, then all cells, seed by seed. Returns the runs that are not
@@ -36,15 +38,15 @@ class Reproduction:
             list(pool.map(self.tune, [overrides for cell in cells for overrides in self.candidates(cell)]))
             chosen = {cell.overrides: self.chosen(cell) for cell in cells}
             runs = [[*overrides, self.seed(seed)] for seed in seeds for overrides in chosen.values() if overrides]
-            completed = list(pool.map(lambda overrides: self.complete(overrides, self.place(overrides)), runs))
+            completed = list(pool.map(lambda run: self.complete(run, self.place(run), self.steps), runs))
         unchosen = [folder_name(cell) for cell, overrides in chosen.items() if not overrides]
         return unchosen + [folder_name(overrides) for overrides, done in zip(runs, completed, strict=True) if not done]
 
-    def complete(self, overrides: Sequence[str], folder: Path) -> bool:
+    def complete(self, overrides: Sequence[str], folder: Path, steps: int | None = None) -> bool:
         """Trains a run unless it is completed. Returns whether it is in the end."""
-        if completed_results(folder) is not None:
+        if completed_results(folder, steps) is not None:
             return True
-        completed = completed_run([*overrides, *self.extra], folder, quiet=self.jobs > 1) is not None
+        completed = completed_run([*overrides, *self.extra], folder, self.jobs > 1, steps) is not None
         print(f"{folder}: {'completed' if completed else 'failed, or another process runs it'}", flush=True)
         return completed
 
@@ -83,7 +85,7 @@ class Reproduction:
         """The result of a cell's run, with its settings; None if it is not completed."""
         chosen = self.chosen(cell)
         overrides = [*(chosen or ()), self.seed(seed)]
-        done = completed_results(self.place(overrides)) if chosen else None
+        done = completed_results(self.place(overrides), self.steps) if chosen else None
         if done is None:
             return None
         metrics: dict[str, Any] = done["metrics"]
@@ -91,6 +93,7 @@ class Reproduction:
             metrics = metrics | {cell.metric: mean_of_last(self.place(overrides), cell.metric, done["epochs"])}
         kept = ("eval_samples", "epochs", "steps", "seconds", "parameters", "data", "versions", "git")
         tried = zip(self.candidates(cell), self.tried(cell), strict=True)
+        length = [] if self.steps is None else [f"trainer.max_steps={done['steps']}"]
         return {
             "row": cell.row,
             "column": cell.column,
@@ -98,7 +101,7 @@ class Reproduction:
             "value": metrics[cell.metric],
             "metric": cell.metric,
             "published": cell.published,
-            "command": ["train.py", *overrides, *self.extra],
+            "command": ["train.py", *overrides, *self.extra, *length],
             "tried": {candidate[-1]: bound for candidate, bound in tried},
             "metrics": metrics,
             **{name: done[name] for name in kept},
@@ -120,7 +123,9 @@ def reproduce(arguments: Namespace) -> None:
         raise UserError(f"--only {arguments.only} matches no cell of {table.name}: {listed}")
     values = next(iter(table.seeds.values()))
     seeds = arguments.seeds or values
-    runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs)
+    if arguments.budget != 1 and table.steps is None:
+        raise UserError(f"--budget {arguments.budget} is for tables that have steps; {table.name} has none")
+    runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs, arguments.budget)
     failed = runs.train(cells, seeds) if arguments.jobs else []
     found = [row for cell in table for seed in sorted({*values, *seeds}) if (row := runs.found(cell, seed))]
     if found := with_earlier(table, found, arguments.output):

@@ -44,6 +44,8 @@ class PaperTable:
         cells: by row and column, further overrides of single cells.
         tune: {setting, values, overrides, rows}: for these rows, the value of the setting is the one with the lowest
             val/nelbo in short runs with these overrides.
+        steps: optimiser steps of a run at the paper's budget, of which --budget takes a share; None: what the overrides
+            say.
         remarks: what differs from the paper.
     """
 
@@ -57,6 +59,7 @@ class PaperTable:
     overrides: Sequence[str] = ()
     cells: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     tune: Mapping[str, Any] | None = None
+    steps: int | None = None
     remarks: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[PaperCell]:

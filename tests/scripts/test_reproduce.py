@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from discrete_latents.config.compose import configurations
 from discrete_latents.runs.metrics import unit
 from scripts.common.training_run import completed_run
+from scripts.reproduce import reproduction
 from scripts.reproduce import table as tables
 from scripts.reproduce.__main__ import main
 from scripts.reproduce.report import cell_text, legend, with_earlier
@@ -20,6 +21,7 @@ from scripts.reproduce.table import PaperCell, PaperTable, load_table
 from tests.helpers.modules import ROOT, run_module
 from tests.helpers.tables import rest_is_slow
 
+KEPT = ("eval_samples", "epochs", "seconds", "parameters", "data", "versions", "git")
 TABLES = sorted(path.stem for path in (ROOT / "scripts" / "reproduce" / "tables").glob("*.yaml"))
 DIGITS = {
     "title": "Digits",
@@ -110,6 +112,44 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_larger_budget_continues_the_runs_of_a_smaller_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The folder of a run does not name its steps."""
+    asked: list[tuple[Path, int | None]] = []
+
+    def train(_overrides: object, folder: Path, _quiet: bool, steps: int | None) -> dict[str, Any]:
+        asked.append((folder, steps))
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"status": "completed", "steps": steps, "metrics": {"test/nll": 1.0}} | dict.fromkeys(KEPT, 0)
+        (folder / "results.json").write_text(json.dumps(content | {"steps": steps}))
+        return content
+
+    monkeypatch.setattr(reproduction, "completed_run", train)
+    table = PaperTable("small", "Small", {"a": ["latent=arm"]}, {"b": []}, {"a": [None]}, {"seed": [0]}, steps=1000)
+    for budget, times in ((0.01, 1), (0.01, 1), (0.5, 2), (0.1, 2)):
+        runs = reproduction.Reproduction(table, tmp_path, (), 1, budget)
+        assert runs.train(list(table), [0]) == []
+        assert len(asked) == times
+        row = runs.found(next(iter(table)), 0)
+        assert row is not None
+        assert row["command"][-1] == f"trainer.max_steps={asked[-1][1]}"
+    assert [steps for _, steps in asked] == [10, 500]
+    assert len({folder for folder, _ in asked}) == 1
+
+
+@pytest.mark.slow
+def test_a_run_with_more_steps_goes_on_where_it_ended(tmp_path: Path):
+    words = ["latent=arm", "model.num_classes=2", "model.num_latents=4", "trainer.max_epochs=-1", "eval_samples=2"]
+    words += ["lr_schedule=constant", "compile=false"]
+    short = completed_run(words, tmp_path / "run", True, steps=15)
+    assert short is not None
+    assert short["steps"] == 15
+    assert completed_run(words, tmp_path / "run", True, steps=10) == short
+    longer = completed_run(words, tmp_path / "run", True, steps=30)
+    assert longer is not None
+    assert longer["steps"] == 30
+    assert "resum" in (tmp_path / "run.log").read_text()
+
+
 @pytest.mark.slow
 def test_a_table_is_reproduced_and_nothing_is_run_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -165,6 +205,10 @@ def test_a_table_is_reproduced_and_nothing_is_run_twice(
     [
         ("jang_figure5 --jobs 2", "--jobs is not used by jang_figure5"),
         ("jang_figure5 --jobs 0", "--jobs is not used by jang_figure5"),
+        ("jang_figure5 --budget 0.5", "--budget is not used by jang_figure5"),
+        ("toys --jobs 2", "--jobs is not used by toys"),
+        ("toys trainer=gpu", "trainer=gpu is not used by toys"),
+        ("jang_table1 --budget 0.5", "--budget 0.5 is for tables that have steps; jang_table1 has none"),
         ("jang_figure5 trainer=gpu", "trainer=gpu is not used by jang_figure5"),
         ("jang_table1 --batch-size 5", "--batch-size is not used by jang_table1"),
     ],
@@ -175,7 +219,8 @@ def test_an_argument_without_effect_is_refused(
     monkeypatch.setattr(sys, "argv", ["reproduce", *words.split()])
     with pytest.raises(SystemExit, match="1"):
         main()
-    assert capsys.readouterr().err == f"error: {said}; --help says how this is used\n"
+    hint = "; --help says how this is used" if "is not used" in said else ""
+    assert capsys.readouterr().err == f"error: {said}{hint}\n"
 
 
 @pytest.mark.slow
