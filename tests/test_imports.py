@@ -43,7 +43,8 @@ ORDERS = {
         < concrete reinmax_rao
     """,
     "latent.score_function": """
-        trace tuned baselines < reinforce rloo vimco wake_wake disarm double_cv arsm rebar < muprop relax
+        trace tuned baselines < coupled joint_states reinforce rloo slopes vimco wake_wake arsm rebar
+        < carms disarm double_cv muprop relax rodeo sum_and_sample unordered_set < tree_disarm
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",

@@ -56,7 +56,7 @@ def test_no_precision_logit_or_temperature_gives_a_nan(name: str, dtype, scale: 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_does_not_reach_the_sampler(name: str, dtype):
     """Gumbel noise in half precision is cut at 5.5 or 7.6: a class of log-probability -9 would never be drawn."""
-    rare = torch.tensor([[0.0, -9.0]]).expand(400_000, 1, 2)
+    rare = torch.tensor([[0.0, -9.0]]).expand(100_000, 1, 2)
     drawn = []
 
     def objective(sample):
@@ -64,7 +64,7 @@ def test_autocast_does_not_reach_the_sampler(name: str, dtype):
         drawn.append(z[..., 1] > 0.5)
         return z.sum((-1, -2))
 
-    with torch.autocast("cpu", dtype):
+    with torch.no_grad(), torch.autocast("cpu", dtype):
         make_estimator(name, 0.1)(objective)
     assert drawn[0].any()
 

@@ -26,6 +26,7 @@ from discrete_latents.latent.pathwise.zgr import ZGR
 from discrete_latents.latent.sampler import Sampler
 from discrete_latents.latent.score_function.arsm import ARSM
 from discrete_latents.latent.score_function.baselines import InputNetwork, MovingAverage
+from discrete_latents.latent.score_function.carms import ARMS, CARMS
 from discrete_latents.latent.score_function.disarm import ARM, DisARM
 from discrete_latents.latent.score_function.double_cv import DoubleCV
 from discrete_latents.latent.score_function.muprop import MuProp
@@ -33,15 +34,22 @@ from discrete_latents.latent.score_function.rebar import Rebar
 from discrete_latents.latent.score_function.reinforce import Reinforce
 from discrete_latents.latent.score_function.relax import Relax
 from discrete_latents.latent.score_function.rloo import RLOO
+from discrete_latents.latent.score_function.rodeo import RODEO
+from discrete_latents.latent.score_function.sum_and_sample import SumAndSample
+from discrete_latents.latent.score_function.tree_disarm import StickBreakingDisARM, TreeDisARM
+from discrete_latents.latent.score_function.unordered_set import UnorderedSet
 from discrete_latents.latent.score_function.vimco import VIMCO
 from discrete_latents.latent.score_function.wake_wake import WakeWake
 from discrete_latents.latent.temperature import Constant, Cosine, Exponential, Learned, Linear, Temperature
 
 __all__ = [
     "ARM",
+    "ARMS",
     "ARSM",
+    "CARMS",
     "MVE",
     "RLOO",
+    "RODEO",
     "VIMCO",
     "ZGR",
     "Concrete",
@@ -81,8 +89,12 @@ __all__ = [
     "Relax",
     "STGumbel",
     "Sampler",
+    "StickBreakingDisARM",
     "StraightThrough",
+    "SumAndSample",
     "Temperature",
+    "TreeDisARM",
+    "UnorderedSet",
     "WakeWake",
     "straight_through_argmax",
 ]
