@@ -66,14 +66,15 @@ def final_loss(name: str, power: float, seed: int, steps: int) -> float:
 def table(measured: dict[str, dict[str, list[float]]], steps: int) -> str:
     head = [f"p = {power:g} | paper" for power in POWERS]
     rows = [f"| `latent=` | {' | '.join(head)} |", "|---" * (1 + 2 * len(POWERS)) + "|"]
+    count = 0
     for name, losses in measured.items():
         cells = []
         for index, values in enumerate(losses.values()):
-            mean = sum(values) / len(values)
+            count, mean = len(values), sum(values) / len(values)
             published = f"{PUBLISHED[name][index]:.4f}" if name in PUBLISHED else ""
             cells.append(f"{mean:.4f} | {published}")
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
-    seeds = "one seed" if len(values) == 1 else f"the mean of {len(values)} seeds"
+    seeds = "one seed" if count == 1 else f"the mean of {count} seeds"
     return "\n".join([*rows, "", f"{steps:,} steps; {seeds}, as one of the paper's.", ""])
 
 

@@ -69,7 +69,7 @@ def run(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     model = VAE(case).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     total, step, asking, best, kept, last = epochs * math.ceil(len(images) / case.batch), 0, 0.0, math.inf, None, None
-    begun = time.perf_counter()
+    begun, epoch = time.perf_counter(), 0
     for epoch in range(1, epochs + 1):
         for index in torch.randperm(len(images), device=device).split(case.batch):
             model.temperature = max(0.5, math.exp(-1e-4 * (step - step % 500)))

@@ -257,7 +257,7 @@ class FastEpochLoop(ExactEpochLoop):
             type(every) is int
             and (self.batch_idx + 1) % every != 0
             and trainer.check_val_every_n_epoch is not None
-            and trainer._val_check_time_interval is None
+            and getattr(trainer, "_val_check_time_interval", None) is None
             and not trainer.should_stop
             and not self.batch_progress.is_last_batch
         )
