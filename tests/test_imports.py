@@ -58,8 +58,8 @@ ORDERS = {
     "quantizers": "base < fsq lfq vq",
     "report": "charts look pictures < run_report",
     "runs": """
-        metrics files images saved_hydra source_commit < archive exported_weights history saved_yaml < checkpoints
-        < directory < lock results results_table shared tracebacks train_log
+        metrics files images kept_bounds saved_hydra source_commit < archive exported_weights history saved_yaml
+        < checkpoints < directory < lock results results_table shared tracebacks train_log
     """,
     "search": """
         console space trial_report < experiment settings < study < report worker < command

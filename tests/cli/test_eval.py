@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from discrete_latents.latent import HardBound
 from tests.cli.conftest import Outcome, Run, beyond_progress, shell, snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")  # Lightning's ModelCheckpoint
@@ -199,3 +200,45 @@ def test_a_mistake_in_a_shell_is_one_line_too(tmp_path):
     one_line_error(outcome, ["nowhere"])
     assert outcome.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def bounds_computed(monkeypatch, stop: int | None = None) -> list[int]:
+    """The size of each batch whose bound is computed, as it is; KeyboardInterrupt in place of number `stop`."""
+    sizes: list[int] = []
+    forward = HardBound.forward
+
+    def counted(self, objective):
+        if len(sizes) == stop:
+            raise KeyboardInterrupt
+        values = forward(self, objective)
+        sizes.append(len(values))
+        return values
+
+    monkeypatch.setattr(HardBound, "forward", counted)
+    return sizes
+
+
+def test_an_evaluation_that_was_stopped_goes_on(command, copied, monkeypatch):
+    """By the same command: with the bounds that it had, to the same numbers, and leaves no file of them."""
+    words = (f"run={copied}", "data.eval_batch_size=50")
+    with monkeypatch.context() as patch:
+        whole = bounds_computed(patch)
+        assert command("eval", *words).code == 0
+    undisturbed = one_evaluation(copied)
+    with monkeypatch.context() as patch:
+        bounds_computed(patch, stop=3)
+        assert command("eval", *words).code == 1
+    assert [path.stat().st_size for path in (copied / "evaluations").glob(".nll-*")] == [8 * 150]
+    with monkeypatch.context() as patch:
+        other = bounds_computed(patch)
+        assert command("eval", *words, "eval_samples=2").code == 0  # another evaluation
+        assert other == whole
+    with monkeypatch.context() as patch:
+        rest = bounds_computed(patch)
+        outcome = command("eval", *words)
+    assert outcome.code == 0
+    assert f"goes on: the nll of 150 of {sum(whole)} images is known" in outcome.out + outcome.err
+    assert rest == whole[3:]
+    latest = max((copied / "evaluations").iterdir(), key=lambda path: path.name)
+    assert results(latest)["metrics"] == results(undisturbed)["metrics"]
+    assert not list((copied / "evaluations").glob(".nll-*"))

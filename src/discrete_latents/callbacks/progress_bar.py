@@ -18,6 +18,8 @@ from discrete_latents.runs.train_log import record_streams
 
 WIDE = 110
 """Columns of a terminal from which the bar has room for all values; below, for one."""
+SPEED_PERIOD = 600
+"""Seconds over which the remaining time is estimated: a batch of a bound of 50,000 samples can take minutes."""
 
 
 class RunProgress(ProgressBar):
@@ -54,6 +56,7 @@ class RunProgress(ProgressBar):
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}", markup=False),
             refresh_per_second=self.refresh_rate,
+            speed_estimate_period=SPEED_PERIOD,
             console=console(stderr=True, recorded=False),
         )
         self.progress.start()

@@ -56,10 +56,12 @@ def draw_codes(logits: Float[Tensor, "*batch K"], shape: tuple[int, ...] = ()) -
 def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch J N"]) -> Int[Tensor, "*S N"]:
     """The number of a latent's J ascending thresholds below u, by the fastest method for this J."""
     count = thresholds.shape[-2]
+    if count == 1:
+        return (u > thresholds.squeeze(-2)).long()
     if count >= 32:
         values = u.reshape(-1, *thresholds.shape[:-2], u.shape[-1]).movedim(0, -1)
         return torch.searchsorted(thresholds.mT.contiguous(), values.contiguous()).movedim(-1, 0).reshape(u.shape)
-    if u.device.type != "cpu" or count < 2 or u.numel() * count < 2**16:
+    if u.device.type != "cpu" or count == 0 or u.numel() * count < 2**16:
         return (u.unsqueeze(-2) > thresholds).sum(-2)
     below = torch.zeros((), dtype=torch.uint8)
     for threshold in thresholds.unbind(-2):

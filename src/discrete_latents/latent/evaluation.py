@@ -35,6 +35,8 @@ class HardSampler(Sampler):
 
     def draw(self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         codes, kl = self.draw_recorded(logits, prior, shape)
+        if logits.shape[-1] == 2:
+            return layout.one_hot_pairs(codes, logits.dtype), kl
         return layout.one_hot(codes, logits.shape[-1], logits.dtype), kl
 
     def draw_vectors(

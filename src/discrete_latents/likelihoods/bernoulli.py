@@ -13,6 +13,9 @@ from discrete_latents.latent.sampler import at_least_float32
 from discrete_latents.latent.tape import transformed
 from discrete_latents.likelihoods.base import Likelihood
 
+IN_CACHE = 2**16
+"""Pixels summed at once: a few tensors of 256 kB."""
+
 
 class Bernoulli(Likelihood):
     """Pixels in [0, 1], independent given z; the output is their log-odds.
@@ -34,9 +37,8 @@ class Bernoulli(Likelihood):
             return compiled_sum(x, output)
         if torch.is_grad_enabled():
             return Summed.apply(x, output)  # type: ignore[return-value]
-        # Besides the networks, this dominates a bound of many samples. One sample at a time fits into the cache.
         samples = output.reshape(math.prod(output.shape[:-2]), *x.shape)
-        return torch.stack([summed(x, sample) for sample in samples]).view(output.shape[:-1])
+        return in_parts(x, samples).view(output.shape[:-1])
 
     def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none")
@@ -51,6 +53,15 @@ class Bernoulli(Likelihood):
 def summed(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:
     """Σ (x l − max(l, 0) + log σ(|l|)) over the pixels, with one logarithm per 16 of them."""
     return total(x, logits, logits.abs().sigmoid_())
+
+
+def in_parts(x: Float[Tensor, "B P"], logits: Float[Tensor, "S B P"]) -> Float[Tensor, "S B"]:
+    """`summed`, in parts that fit into the cache of a core. Besides the networks, this dominates a bound of many
+    samples; the value of a row does not depend on the part it is in."""
+    rows = max(1, IN_CACHE // max(1, x.shape[-1]))
+    samples = max(1, rows // max(1, len(x)))
+    parts = zip(x.split(rows), logits.split(rows, 1), strict=True)
+    return torch.cat([torch.cat([summed(own, some) for some in drawn.split(samples)]) for own, drawn in parts], 1)
 
 
 def total(

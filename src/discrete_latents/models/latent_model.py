@@ -88,6 +88,8 @@ class LatentModel(pl.LightningModule):
         self.reader: Callable[[Any], Batch] | None = None  # of the batches of a foreign data module
         self.register_buffer("mean_image", torch.zeros(*image_shape))
         self.register_buffer("output_bias", torch.zeros(*likelihood.output_shape(image_shape)))
+        self.kept: Callable[[int, int, Callable[[], Tensor]], Tensor] | None = None
+        """Called with a test batch's number, its size, and what computes the nll of its images, which it may know."""
         self.trained_bounds: list[Tensor] = []
         self.own_noise = False
 
@@ -249,8 +251,17 @@ class LatentModel(pl.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         batch = self.read(batch)
-        with self.evaluation_noise(batch_idx, stream=1):  # a separate stream, so that m does not change other metrics
-            nll = -self.evaluator(self.objective(batch))
+
+        def nll_of_batch() -> Tensor:
+            with self.evaluation_noise(batch_idx, stream=1):  # separate, so that m does not change other metrics
+                return -self.evaluator(self.objective(batch))
+
+        nll = (
+            nll_of_batch()
+            if self.kept is None
+            else self.kept(self.batch_number(batch_idx), len(batch[0]), nll_of_batch)
+        )
+        nll = nll.to(self.device, torch.promote_types(self.output_bias.dtype, torch.float32))
         with self.evaluation_noise(batch_idx):
             self.log_evaluation(batch, "test", {"nll": nll})
 
@@ -292,6 +303,11 @@ class LatentModel(pl.LightningModule):
         self.log_dict(usage, sync_dist=True)
         self.code_usage.reset()
 
+    def batch_number(self, batch_idx: int) -> int:
+        """The number of this process's batch over all processes."""
+        trainer = attached_trainer(self)
+        return batch_idx * (trainer.world_size if trainer else 1) + self.global_rank
+
     @contextmanager
     def evaluation_noise(self, batch_idx: int = 0, stream: int = 0) -> Iterator[None]:
         """A context with evaluation noise of its own; the training noise is restored afterwards.
@@ -299,9 +315,7 @@ class LatentModel(pl.LightningModule):
         The seed depends on the batch's number over all processes, so the noise is the same in every evaluation and for
         any number of processes.
         """
-        trainer = attached_trainer(self)
-        processes = trainer.world_size if trainer else 1
-        number = batch_idx * processes + self.global_rank
+        number = self.batch_number(batch_idx)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(EVALUATION_SEED + (10_000 * (1 + number) if stream else number))
             yield

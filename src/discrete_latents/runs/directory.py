@@ -110,6 +110,11 @@ class RunDirectory(Directory):
         """An evaluation of this run: results.json and images, kept apart from the run's own."""
         return RunDirectory(self.evaluations / name)
 
+    def kept_bounds(self, key: str) -> Path:
+        """The bounds that an evaluation into this directory has so far; the next one of the same key goes on with them.
+        They are beside the evaluations of a run, which have a name of their moment, or in any other directory."""
+        return (self.folder if self.home is self else self.folder.parent) / f".nll-{key}"
+
     def checkpoint(self, which: str) -> Path:
         """The checkpoint "best", which is the one that was tested, or "last". Raises UserError for another word, and
         for a file that is missing."""

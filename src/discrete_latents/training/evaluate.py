@@ -1,23 +1,32 @@
 """Evaluates a checkpoint of a run."""
 
+import hashlib
+import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from omegaconf import DictConfig
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
+from discrete_latents.models import LatentModel
+from discrete_latents.process import is_first
 from discrete_latents.runs.checkpoints import load_weights
 from discrete_latents.runs.directory import RunDirectory
-from discrete_latents.runs.results import describe, write_results
+from discrete_latents.runs.kept_bounds import KeptBounds
+from discrete_latents.runs.results import describe, versions, write_results
 from discrete_latents.training.build import build_data, build_model, build_trainer, convert_precision
 from discrete_latents.training.foreign import description, evaluate_on, has_fixed_weights, names_of, untested
 from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
+
+log = logging.getLogger(__name__)
 
 
 @heeds_sigterm
@@ -47,6 +56,7 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     check_batches(trainer, data)
     evaluate_on(data, split)
     evaluation = RunDirectory(config.paths.output_dir)
+    kept = keep_bounds(config, evaluation, path, model, data)
     results: dict[str, Any] = {}
 
     def finish(tested: Mapping[str, float]) -> None:
@@ -68,4 +78,32 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
     ):
         ckpt_path = None if fixed else path
         trainer.test(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True, verbose=False)
+    if kept is not None and is_first():
+        kept.forget()
     return results
+
+
+def keep_bounds(
+    config: DictConfig,
+    evaluation: RunDirectory,
+    checkpoint: Path,
+    model: pl.LightningModule,
+    data: pl.LightningDataModule,
+) -> KeptBounds | None:
+    """Keeps the nll of each batch on disk, so that the same command goes on where this one is killed: the same weights,
+    split, versions and settings. Raises UserError for a link in the file's place."""
+    if not (isinstance(model, LatentModel) and isinstance(data, ImageData)):
+        return None
+    settings: list[Any] = [OmegaConf.to_container(config[name], resolve=True) for name in ("model", "data", "trainer")]
+    digest = hashlib.sha256(repr([settings, config.eval_samples, data.test_split, versions()]).encode())
+    with checkpoint.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    path = evaluation.kept_bounds(digest.hexdigest()[:16])
+    model.kept = kept = KeptBounds(path, data.eval_batch_size)
+    if done := len(kept):
+        total = len(data.pixels[data.test_split])
+        rank_zero_only(log.info)(
+            "an evaluation that was stopped goes on: the nll of %s of %s images is known", f"{done:,}", f"{total:,}"
+        )
+    return kept
