@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class LearningRate(pl.Callback):
-    """Sets the learning rate of `model.optimization` before every training step.
+    """Sets the learning rate of `model.optimization` before every training step, times the factor of a group.
 
     The rate is a pure function of the global step: a resumed run has the rate of an uninterrupted one, and a run
     resumed with more epochs that of the longer run.
@@ -34,7 +34,7 @@ class LearningRate(pl.Callback):
         if self.moves(pl_module):
             rate = pl_module.optimization.rate(trainer.global_step, self.total_steps)
             for group in trainer.optimizers[0].param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("factor", 1.0)
 
     def moves(self, model: pl.LightningModule) -> TypeGuard[LatentModel]:
         return getattr(model.configure_optimizers, "__func__", None) is LatentModel.configure_optimizers

@@ -6,7 +6,7 @@ z = GumbelSoftmax(temperature=0.5)(logits)      # like torch.nn.functional.gumbe
 bound = GumbelSoftmax(temperature=0.5)(objective)
 """
 
-from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective, WithContext
 from discrete_latents.latent.evaluation import HardBound, HardSampler
 from discrete_latents.latent.exact import Exact
 from discrete_latents.latent.kl_weight import CosineKL, KLSchedule, KLWeight, LinearKL
@@ -96,5 +96,6 @@ __all__ = [
     "TreeDisARM",
     "UnorderedSet",
     "WakeWake",
+    "WithContext",
     "straight_through_argmax",
 ]

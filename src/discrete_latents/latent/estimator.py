@@ -10,7 +10,7 @@ The *value* of `bound` is the lower bound on log p(x). Its *gradient*, for logit
 estimator's. The estimator chooses the samplers that it passes to the objective; the model does not know which.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -81,3 +81,23 @@ class Estimator(nn.Module):
 
 
 Objective = Callable[[Sampler], Tensor]
+
+
+class WithContext:
+    """An objective that offers what its values depend on besides the draws, for baselines that read it.
+
+    context: by name, functions of no arguments that return (B, F) tensors, called only where they are read: "input" is
+    what the first logits are a function of, "output" what is predicted, where that is another.
+    """
+
+    def __init__(self, objective: Objective, context: Mapping[str, Callable[[], Tensor]]) -> None:
+        self.objective = objective
+        self.context = context
+
+    def __call__(self, sampler: Sampler) -> Tensor:
+        return self.objective(sampler)
+
+
+def context_of(objective: Objective) -> Mapping[str, Callable[[], Tensor]]:
+    """The context of an objective; empty for one that offers none."""
+    return objective.context if isinstance(objective, WithContext) else {}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from discrete_latents.checks import not_negative, whole
 from discrete_latents.latent import masks
 from discrete_latents.latent.distributions import categorical_kl
-from discrete_latents.latent.estimator import Estimator, NotDefined, Objective
+from discrete_latents.latent.estimator import Estimator, NotDefined, Objective, WithContext, context_of
 from discrete_latents.latent.sampler import Sampler
 
 
@@ -110,7 +110,7 @@ class KLWeight(nn.Module):
                 kl = kl + self.missing(sampler)
             return value + sampler.kl - self.beta() * kl
 
-        return weighted
+        return WithContext(weighted, context_of(objective))
 
     def missing(self, sampler: Sampler) -> Tensor:
         """Of each image, what the KL of those latents lacks to λ whose mean is below it. (…, B)"""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
-from discrete_latents.latent import Objective, layout
+from discrete_latents.latent import Objective, WithContext, layout
 from discrete_latents.latent.distributions import categorical_kl, sample_codes
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
@@ -63,7 +63,7 @@ class CategoricalVAE(LatentModel):
             z = sample(logits, prior=self.prior_logits)
             return self.likelihood.log_prob(x, self.decode(z))
 
-        return log_likelihood
+        return WithContext(log_likelihood, {"input": lambda: self.inputs(x).flatten(1)})
 
     def sample(self, count: int) -> Float[Tensor, "count ..."]:
         """E[x | z] for z sampled from the prior."""

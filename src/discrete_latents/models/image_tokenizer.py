@@ -98,6 +98,7 @@ class ImageTokenizer(LatentModel):
                 self.kl_weight = KLWeight()
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
+            self.val_evaluator = self.val_evaluator and HardBound(1)
         gain = positive("encoder_gain", encoder_gain)
         if self.by_distance or quantizer is not None:
             gain = 1.0

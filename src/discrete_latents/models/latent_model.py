@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -43,6 +44,7 @@ class LatentModel(pl.LightningModule):
         num_classes: K.
         eval_samples: m of the reported nll.
         eval_chunk: samples per image decoded at once; it bounds memory.
+        val_samples: m of the nll of each validation, which a checkpoint can be chosen by; None: no such metric.
         beta: the weight of the KL in training; None: 1.
         free_bits: nats of each latent's KL that cost nothing more in training; None: 0.
         uniform_mix: share of the uniform distribution in every q, in training and evaluation (0.01 in DreamerV3). It
@@ -54,7 +56,7 @@ class LatentModel(pl.LightningModule):
       `free_bits`, which no evaluation has
     - val and test, with hard samples: nelbo = reconstruction + kl (the categorical KL in closed form), code_usage and
       perplexity; relaxed_nelbo too if the estimator trains on soft samples
-    - test: nll with m = eval_samples
+    - test: nll with m = eval_samples; val: with m = val_samples, if there is one
     """
 
     mean_image: Tensor
@@ -70,6 +72,7 @@ class LatentModel(pl.LightningModule):
         num_classes: int,
         eval_samples: int = 1000,
         eval_chunk: int = 10,
+        val_samples: int | None = None,
         beta: KLSchedule | None = None,
         free_bits: KLSchedule | None = None,
         uniform_mix: float = 0.0,
@@ -83,6 +86,9 @@ class LatentModel(pl.LightningModule):
         self.optimization = optimization
         self.kl_weight = KLWeight(beta, free_bits)
         self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
+        self.val_evaluator: HardBound | None = None
+        if val_samples is not None:
+            self.val_evaluator = HardBound(whole("val_samples", val_samples), eval_chunk)
         self.code_usage = CodeUsage(num_latents, num_classes)
         self.kind = "grey"  # of x: a key of likelihoods.KINDS
         self.reader: Callable[[Any], Batch] | None = None  # of the batches of a foreign data module
@@ -200,8 +206,12 @@ class LatentModel(pl.LightningModule):
             logger.log_metrics({name: float(value)}, step=self.global_step)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of `optimization`; the LearningRate callback sets its rate."""
-        return self.optimization.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        """The optimiser of `optimization`; the LearningRate callback sets its rate. The `rate` of a part of
+        the estimator, as of a baseline, multiplies it for that part's weights."""
+        parts = [part for part in self.estimator.modules() if isinstance(getattr(part, "rate", None), int | float)]
+        factors = {id(own): float(part.rate) for part in parts for own in part.parameters()}  # type: ignore[arg-type]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return self.optimization.optimizer(trained, [factors.get(id(parameter), 1.0) for parameter in trained])
 
     def setup(self, stage: str) -> None:
         self.trained_bounds.clear()
@@ -246,24 +256,27 @@ class LatentModel(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         batch = self.read(batch)
+        values = {}
+        if self.val_evaluator is not None:
+            values["nll"] = self.nll(batch, batch_idx, self.val_evaluator)
         with self.evaluation_noise(batch_idx):
-            self.log_evaluation(batch, "val", {})
+            self.log_evaluation(batch, "val", values)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         batch = self.read(batch)
-
-        def nll_of_batch() -> Tensor:
-            with self.evaluation_noise(batch_idx, stream=1):  # separate, so that m does not change other metrics
-                return -self.evaluator(self.objective(batch))
-
-        nll = (
-            nll_of_batch()
-            if self.kept is None
-            else self.kept(self.batch_number(batch_idx), len(batch[0]), nll_of_batch)
-        )
+        if self.kept is None:
+            nll = self.nll(batch, batch_idx, self.evaluator)
+        else:
+            compute = partial(self.nll, batch, batch_idx, self.evaluator)
+            nll = self.kept(self.batch_number(batch_idx), len(batch[0]), compute)
         nll = nll.to(self.device, torch.promote_types(self.output_bias.dtype, torch.float32))
         with self.evaluation_noise(batch_idx):
             self.log_evaluation(batch, "test", {"nll": nll})
+
+    def nll(self, batch: Batch, batch_idx: int, evaluator: HardBound) -> Tensor:
+        """Minus the bound of many samples, (B,)."""
+        with self.evaluation_noise(batch_idx, stream=1):  # a separate stream, so that m does not change other metrics
+            return -evaluator(self.objective(batch))
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:
         """Logs the split's means of `values`, (B,) each, and of the common metrics.

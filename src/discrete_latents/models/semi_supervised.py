@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from discrete_latents.checks import share, whole
-from discrete_latents.latent import HardSampler, Objective, Sampler, layout
+from discrete_latents.latent import HardSampler, Objective, Sampler, WithContext, layout
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.networks.onednn_linear import OneDNNLinear
@@ -122,7 +122,7 @@ class SemiSupervised(LatentModel):
             y = sample(logits.unsqueeze(-2), prior=self.class_prior).squeeze(-2)
             return self.log_joint(x, features, y, sample)
 
-        return log_likelihood
+        return WithContext(log_likelihood, {"input": lambda: self.inputs(x).flatten(1)})
 
     def labelled_bound(
         self, x: Tensor, features: Tensor, labels: Int[Tensor, " B"], beta: Tensor | float = 1.0

@@ -8,7 +8,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import HardSampler, Objective, layout
+from discrete_latents.latent import HardSampler, Objective, WithContext, layout
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 
@@ -71,8 +71,11 @@ class StructuredPrediction(LatentModel):
 
     def first_logits(self, x: Real[Tensor, "B C H W"]) -> Float[Tensor, "B N K"]:
         """Logits of the first layer, from the given pixels."""
-        given = self.likelihood.inputs(x.flatten(1)[:, self.given], self.mean_image.flatten()[self.given])
-        return self.mixed(layout.to_logits(self.first(given), self.num_classes))
+        return self.mixed(layout.to_logits(self.first(self.given_inputs(x)), self.num_classes))
+
+    def given_inputs(self, x: Real[Tensor, "B C H W"]) -> Float[Tensor, "B ..."]:
+        """The given pixels as the first connection reads them."""
+        return self.likelihood.inputs(x.flatten(1)[:, self.given], self.mean_image.flatten()[self.given])
 
     def objective(self, batch: Batch) -> Objective:
         x, _ = batch
@@ -82,7 +85,7 @@ class StructuredPrediction(LatentModel):
         def log_likelihood(sample: Callable[..., Tensor]) -> Tensor:
             return self.likelihood.log_prob(rest, self.predict(logits, sample))
 
-        return log_likelihood
+        return WithContext(log_likelihood, {"input": lambda: self.given_inputs(x), "output": lambda: rest})
 
     def predict(self, logits: Float[Tensor, "B N K"], sample: Callable[..., Tensor]) -> Float[Tensor, "..."]:
         """The likelihood parameters of the asked pixels, through all stochastic layers."""

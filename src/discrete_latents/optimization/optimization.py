@@ -1,6 +1,6 @@
 """The optimiser and its learning rate over training."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -30,5 +30,16 @@ class Optimization:
         """The learning rate at an optimiser step, a pure function of the global step."""
         return self.lr * self.schedule.factor(step, total_steps)
 
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return self.algorithm(parameters, lr=self.lr)
+    def optimizer(
+        self, parameters: Iterable[nn.Parameter], factors: Sequence[float] | None = None
+    ) -> torch.optim.Optimizer:
+        """factors: multiply the learning rate of each parameter; None: 1. Those of one factor are a group of the
+        optimiser, which has the "factor". The group of factor 1 is the first."""
+        if factors is None or set(factors) <= {1.0}:
+            return self.algorithm(parameters, lr=self.lr)
+        pairs = list(zip(parameters, factors, strict=True))
+        groups = [
+            {"params": [own for own, its in pairs if its == factor], "lr": self.lr * factor, "factor": factor}
+            for factor in sorted({1.0, *factors}, key=lambda factor: (factor != 1, factor))
+        ]
+        return self.algorithm(groups, lr=self.lr)

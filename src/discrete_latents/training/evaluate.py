@@ -1,14 +1,13 @@
 """Evaluates a checkpoint of a run."""
 
 import hashlib
-import logging
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from discrete_latents.data import ImageData
@@ -25,8 +24,6 @@ from discrete_latents.training.memory import IN_EVALUATION, memory_limit
 from discrete_latents.training.outcome import TestedMetrics, end_of, results_stand
 from discrete_latents.training.shutdown import heeds_sigterm, orderly_shutdown
 from discrete_latents.training.validate import check_batches, check_settings
-
-log = logging.getLogger(__name__)
 
 
 @heeds_sigterm
@@ -95,15 +92,14 @@ def keep_bounds(
     if not (isinstance(model, LatentModel) and isinstance(data, ImageData)):
         return None
     settings: list[Any] = [OmegaConf.to_container(config[name], resolve=True) for name in ("model", "data", "trainer")]
-    digest = hashlib.sha256(repr([settings, config.eval_samples, data.test_split, versions()]).encode())
+    described = repr([settings, config.eval_samples, data.test_split, versions()])
+    digest = hashlib.sha256(described.replace(str(evaluation), "").encode())  # whose name is of this moment
     with checkpoint.open("rb") as file:
         while part := file.read(2**20):
             digest.update(part)
     path = evaluation.kept_bounds(digest.hexdigest()[:16])
     model.kept = kept = KeptBounds(path, data.eval_batch_size)
-    if done := len(kept):
+    if (done := len(kept)) and is_first():
         total = len(data.pixels[data.test_split])
-        rank_zero_only(log.info)(
-            "an evaluation that was stopped goes on: the nll of %s of %s images is known", f"{done:,}", f"{total:,}"
-        )
+        print(f"a stopped evaluation goes on: the nll of {done:,} of {total:,} images is known", file=sys.stderr)
     return kept

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from discrete_latents.checks import share, whole
+from discrete_latents.checks import positive, share, whole
 from discrete_latents.latent import masks
 from discrete_latents.latent.noise import current
 
@@ -56,15 +56,18 @@ class OneHidden(nn.Module):
 
 
 class InputNetwork(OneHidden):
-    """Predicts the signal from the logits, a function of the layer's input, with one hidden layer.
+    """Predicts the signal from the logits, a function of the layer's input, with one hidden layer; or from what else
+    its estimator reads.
 
     Trained by squared error (the input-dependent baseline of NVIL: Mnih, Gregor 2014, section 2.3).
 
-    hidden: width of the hidden layer.
+    hidden: width of the hidden layer. rate: multiplies the learning rate, in the models of this package; Tucker et al.
+        (2017) take 10.
     """
 
-    def __init__(self, features: int, hidden: int = 100) -> None:
+    def __init__(self, features: int, hidden: int = 100, rate: float = 1.0) -> None:
         super().__init__(features, hidden)
+        self.rate = positive("rate", rate)
 
     def forward(self, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B"]:
         return super().forward(torch.where(masks.allowed(logits), logits, 0.0).flatten(-2))

@@ -18,7 +18,7 @@ class MuProp(Reinforce):
     f̄ is the bound with this layer at its mean π and the layers below at theirs (mean-field). Adding f̄′(π) ∂π/∂logits
     to the gradient keeps it unbiased. Each layer is expanded given the hard samples above it: 1 + L runs.
 
-    baselines, normalize, features: those of `Reinforce`, applied after the expansion; the paper uses NVIL's.
+    baselines, normalize, features, reads: those of `Reinforce`, applied after the expansion; the paper uses NVIL's.
     """
 
     differentiates = True
@@ -28,8 +28,9 @@ class MuProp(Reinforce):
         baselines: Mapping[str, Callable[[int], nn.Module]] | None = None,
         normalize: bool = False,
         features: Sequence[int] | None = None,
+        reads: str = "logits",
     ) -> None:
-        super().__init__(baselines, normalize, features=features)
+        super().__init__(baselines, normalize, features=features, reads=reads)
 
     @torch.enable_grad()
     def control(self, objective: Objective, recorder: Recorder, index: int, signal: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,13 @@ from torch import Tensor, nn
 
 from discrete_latents.checks import truth
 from discrete_latents.latent import layout
-from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.estimator import Estimator, Objective, context_of
 from discrete_latents.latent.sampler import log_weights
 from discrete_latents.latent.score_function.baselines import PerSite, Scale
 from discrete_latents.latent.score_function.trace import Recorder
+
+READS: dict[str, tuple[str, ...]] = {"logits": (), "input": ("input",), "input_and_output": ("input", "output")}
+"""What baselines can read, and the parts of an objective's context that it is made of."""
 
 
 class Reinforce(Estimator):
@@ -25,7 +28,12 @@ class Reinforce(Estimator):
         `InputNetwork` (both with `normalize` are NVIL: Mnih, Gregor 2014). They are subtracted in turn.
     normalize: whether to divide the gradient of the logits by max(1, running standard deviation of the centred signal).
         The whole gradient is divided, so that an analytic KL keeps its weight against the signal.
-    features: N·K of the logits of each `sample` call, to build the baselines now; None: at the first call.
+    reads: what the baselines are functions of: the layer's "logits"; or, of the objective's context, its "input", or
+        "input_and_output" (Gu et al. 2016), for every layer. NVIL's reads the image (Mnih, Gregor 2014).
+    features: how many numbers the baselines read at each `sample` call, to build them now: with logits, N·K. None: at
+        the first call.
+
+    Calling it raises ValueError for an objective that does not offer what is read.
     """
 
     unbiased = True
@@ -36,8 +44,12 @@ class Reinforce(Estimator):
         normalize: bool = False,
         samples: int = 1,
         features: Sequence[int] | None = None,
+        reads: str = "logits",
     ) -> None:
         super().__init__(samples)
+        if reads not in READS:
+            raise ValueError(f"reads must be one of {', '.join(READS)}, got {reads!r}")
+        self.reads = reads
         truth("normalize", normalize)
         self.makers = dict(baselines or {})
         self.check_makers()
@@ -67,11 +79,11 @@ class Reinforce(Estimator):
             not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
         ):  # no gradients, and a baseline cannot be built
             return bound
-        surrogate = bound
+        surrogate, context = bound, self.context(objective)
         for index, site in enumerate(recorder.sites):
             signal = bound.detach() + site.kl if self.samples == 1 else bound.detach()
             signal, correction = self.control(objective, recorder, index, signal)
-            centred, loss = self.centre(index, site.logits.detach(), signal)
+            centred, loss = self.centre(index, site.logits.detach() if context is None else context, signal)
             terms = site.with_gradient(centred[..., None, None] * site.score() + correction) - loss
             surrogate = surrogate + terms.flatten(0, -2).sum(0) if terms.dim() > 1 else surrogate + terms
         return surrogate
@@ -82,8 +94,18 @@ class Reinforce(Estimator):
         """The signal of a site minus a control variate, and the correction to the gradient of its logits."""
         return signal, 0.0
 
+    def context(self, objective: Objective) -> Float[Tensor, "B 1 F"] | None:
+        """What all baselines read, in the shape of a latent's logits; None where each reads those of its layer."""
+        if not READS[self.reads]:
+            return None
+        offered = context_of(objective)
+        if missing := [name for name in READS[self.reads] if name not in offered]:
+            what = f"an objective that offers {' and '.join(missing)}"
+            raise ValueError(f"reads = {self.reads} needs {what}, got {', '.join(offered) or 'no context'}")
+        return torch.cat([offered[name]().detach() for name in READS[self.reads]], -1).unsqueeze(-2)
+
     def centre(self, index: int, logits: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """The signal minus its baselines, and zeros whose gradient trains the baselines."""
+        """The signal minus its baselines, and zeros whose gradient trains the baselines. logits: what they read."""
         learns = self.training and torch.is_grad_enabled()
         loss = torch.zeros_like(signal)
         for baseline in self.baselines.at(index, logits).values():
