@@ -5,13 +5,14 @@
     python -m scripts.reproduce jang_table1 trainer=gpu                    # settings of train.py, for all runs
     python -m scripts.reproduce jang_table1 --jobs 0                       # the table of completed runs, none started
     python -m scripts.reproduce rodeo_dynamic --budget 0.01                # a share of its steps; more continues them
+    python -m scripts.reproduce ablation --budget 0.1                      # one factor at a time on the open cells
     python -m scripts.reproduce jang_figure5                               # Figure 5: the cost of marginalisation
     python -m scripts.reproduce toys --only 'arm|rloo'                     # one latent, every estimator; minutes
 
-Writes TABLE.json and TABLE.md into the output folder, and keeps the results of other machines that are there. The
-tables are in scripts/reproduce/tables, their experiments in configs/experiment/paper. Some tables choose a setting
-first, by short runs on validation images. Completed runs in logs/reproduce/TABLE are not repeated, stopped runs are
-resumed, and several calls at once share the work.
+Writes TABLE.json, TABLE.md, and TABLE_paired.md of the differences between estimators, into the output folder, and
+keeps the results of other machines that are there. The tables are in scripts/reproduce/tables, their experiments in
+configs/experiment/paper. Some tables choose a setting first, by short runs on validation images. Completed runs in
+logs/reproduce/TABLE are not repeated, stopped runs are resumed, and several calls at once share the work.
 
 jang_figure5 times a training step of the semi-supervised model, `gumbel_softmax` against `exact`, on one thread. toys
 measures bias, variance and final loss of every estimator on small objectives; what toys.json has is not repeated.
@@ -39,7 +40,7 @@ def command_parser() -> CommandParser:
     add = parser.add_argument_group("tables").add_argument
     add("overrides", nargs="*", metavar="key=value", help="settings of train.py, for every run")
     add("--only", metavar="REGEX", default="", help="the cells whose 'row, column' matches; the estimators of toys")
-    add("--budget", type=positive_number, default=1.0, metavar="SHARE", help="of the published steps, where known")
+    add("--budget", type=positive_number, default=1.0, metavar="SHARE", help="of the steps or epochs of each run")
     add("--seeds", nargs="+", type=whole_number(0), metavar="SEED", help="instead of the table's seeds")
     add("--jobs", type=whole_number(0), default=1, help="runs at once, of one thread each if several; 0: none")
     add("--runs", type=Path, default=Path("logs/reproduce"), help="folder of the runs")

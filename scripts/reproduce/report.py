@@ -3,12 +3,13 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from discrete_latents.runs.metrics import direction, scale
-from discrete_latents.summary.means import student
 from scripts.common.report import write_report
+from scripts.reproduce.interval import half_interval
+from scripts.reproduce.paired import causes, paired_markdown
 from scripts.reproduce.table import PaperCell, PaperTable
 
 CellResult = dict[str, Any]
@@ -16,7 +17,11 @@ CellResult = dict[str, Any]
 
 
 def report(table: PaperTable, found: Sequence[CellResult], folder: Path) -> None:
+    """Writes TABLE.json, TABLE.md, and TABLE_paired.md with the differences between estimators."""
     write_report(folder, table.name, list(found), markdown(table, found))
+    results = by_cell(found)
+    paired = paired_markdown(table, results) + (f"\n{causes(table, results)}" if table.reference else "")
+    (folder / f"{table.name}_paired.md").write_text(paired)
 
 
 def with_earlier(table: PaperTable, found: Sequence[CellResult], folder: Path) -> list[CellResult]:
@@ -58,7 +63,8 @@ def markdown(table: PaperTable, found: Sequence[CellResult]) -> str:
     cells = {(cell.row, cell.column): cell for cell in table}
     lines = [table.title, "", f"| | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 1) + "|"]
     for row in table.rows:
-        shown = [cell_text(cells[row, column], results.get((row, column), [])) for column in table.columns]
+        asked = [cells.get((row, column)) for column in table.columns]
+        shown = [cell_text(cell, results.get((cell.row, cell.column), [])) if cell else "" for cell in asked]
         lines.append(f"| {row} | {' | '.join(shown)} |")
     return "\n".join([*lines, "", " ".join([legend(results.values()), *table.remarks]), ""])
 
@@ -80,13 +86,6 @@ def cell_text(cell: PaperCell, found: Sequence[CellResult]) -> str:
     if interval is not None and worse + interval <= 0:
         return f"**{ours}**{paper}"
     return f"{ours}{paper}" if round(worse, 1) <= 0 else f"{ours}{paper[:-1]}; {gap:+.1f})"
-
-
-def half_interval(values: Sequence[float]) -> float | None:
-    """Half the 95 % interval of a mean over seeds, by Student's t; None for one seed."""
-    if len(values) < 2:
-        return None
-    return student(len(values) - 1) * stdev(values) / len(values) ** 0.5
 
 
 def legend(cells: Collection[Sequence[CellResult]]) -> str:

@@ -4,6 +4,7 @@ import re
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def reproduce(arguments: Namespace) -> None:
     Raises UserError if no cell is chosen, none is completed, or some runs failed.
     """
     table = load_table(arguments.table)
+    if table.steps is None:
+        table = replace(table, budget=arguments.budget)
     try:
         cells = [cell for cell in table if re.search(arguments.only, cell.name)]
     except re.error as error:
@@ -123,8 +126,6 @@ def reproduce(arguments: Namespace) -> None:
         raise UserError(f"--only {arguments.only} matches no cell of {table.name}: {listed}")
     values = next(iter(table.seeds.values()))
     seeds = arguments.seeds or values
-    if arguments.budget != 1 and table.steps is None:
-        raise UserError(f"--budget {arguments.budget} is for tables that have steps; {table.name} has none")
     runs = Reproduction(table, arguments.runs / table.name, arguments.overrides, arguments.jobs, arguments.budget)
     failed = runs.train(cells, seeds) if arguments.jobs else []
     found = [row for cell in table for seed in sorted({*values, *seeds}) if (row := runs.found(cell, seed))]

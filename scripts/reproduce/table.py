@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from discrete_latents.errors import UserError
+
 FOLDER = Path(__file__).with_name("tables")
 
 
@@ -37,11 +39,16 @@ class PaperTable:
     """A file of scripts/reproduce/tables.
 
     Args:
-        rows, columns: by name, overrides of train.py; {overrides, metric} for a column with its own metric.
+        rows, columns: by name, overrides of train.py; {overrides, metric, budget} for a column of its own metric or
+            budget. Where rows differ in more than the estimator, "MODEL, ESTIMATOR".
         published: by row, the paper's numbers in the order of the columns; null where it has none.
         seeds: one setting and its values.
         overrides: of all runs.
-        cells: by row and column, further overrides of single cells.
+        cells: by row and column, further overrides of single cells; null: the table has no such cell.
+        estimators: what is compared, "columns" or "rows"; the differences are from the best, or from `reference`.
+        reference: a column, as it is the other columns change one factor.
+        budget: multiplies trainer.max_epochs of all cells, which must have it then; so does the budget of a column.
+            Not used where there are `steps`.
         tune: {setting, values, overrides, rows}: for these rows, the value of the setting is the one with the lowest
             val/nelbo in short runs with these overrides.
         steps: optimiser steps of a run at the paper's budget, of which --budget takes a share; None: what the overrides
@@ -57,20 +64,37 @@ class PaperTable:
     seeds: Mapping[str, Sequence[int]]
     metric: str = "test/nll"
     overrides: Sequence[str] = ()
-    cells: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    cells: Mapping[str, Mapping[str, Sequence[str] | None]] = field(default_factory=dict)
     tune: Mapping[str, Any] | None = None
     steps: int | None = None
     remarks: Sequence[str] = ()
+    estimators: str = "columns"
+    reference: str | None = None
+    budget: float = 1.0
 
     def __iter__(self) -> Iterator[PaperCell]:
         for row, row_overrides in self.rows.items():
             for (column, described), published in zip(self.columns.items(), self.published[row], strict=True):
-                own = isinstance(described, Mapping)
-                column_overrides = described["overrides"] if own else described
-                metric = described["metric"] if own else self.metric
+                own = described if isinstance(described, Mapping) else {"overrides": described}
                 further = self.cells.get(row, {}).get(column, ())
-                overrides = last_of_each([*row_overrides, *self.overrides, *column_overrides, *further])
-                yield PaperCell(row, column, overrides, metric, published)
+                if further is None:
+                    continue
+                overrides = last_of_each([*row_overrides, *self.overrides, *own["overrides"], *further])
+                overrides = scaled(overrides, self.budget * own.get("budget", 1))
+                yield PaperCell(row, column, overrides, own.get("metric", self.metric), published)
+
+
+def scaled(overrides: Sequence[str], budget: float) -> tuple[str, ...]:
+    """The overrides with their trainer.max_epochs times `budget`, at least 1. Raises UserError if they lack it."""
+    if budget == 1:
+        return tuple(overrides)
+    key = "trainer.max_epochs="
+    if not any(override.startswith(key) for override in overrides):
+        raise UserError(f"a budget needs {key}… among the overrides, got {' '.join(overrides)}")
+    return tuple(
+        f"{key}{max(1, round(budget * int(override.removeprefix(key))))}" if override.startswith(key) else override
+        for override in overrides
+    )
 
 
 def table_names() -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from discrete_latents.config.compose import configurations
+from discrete_latents.errors import UserError
 from discrete_latents.runs.metrics import unit
 from scripts.common.training_run import completed_run
 from scripts.reproduce import reproduction
 from scripts.reproduce import table as tables
 from scripts.reproduce.__main__ import main
-from scripts.reproduce.report import cell_text, legend, with_earlier
-from scripts.reproduce.table import PaperCell, PaperTable, load_table
-from tests.helpers.modules import ROOT, run_module
+from scripts.reproduce.paired import causes, compared, difference_text
+from scripts.reproduce.report import by_cell, cell_text, legend, with_earlier
+from scripts.reproduce.table import PaperCell, PaperTable, load_table, scaled
+from tests.helpers.modules import run_module
 from tests.helpers.tables import rest_is_slow
 
 KEPT = ("eval_samples", "epochs", "seconds", "parameters", "data", "versions", "git")
-TABLES = sorted(path.stem for path in (ROOT / "scripts" / "reproduce" / "tables").glob("*.yaml"))
+TABLES = sorted(tables.table_names(), key=lambda name: (name == "ablation", name))
 DIGITS = {
     "title": "Digits",
     "seeds": {"seed": [0, 1]},
@@ -54,7 +57,8 @@ def test_every_cell_of_every_table_is_a_configuration(name: str):
             composed = compose("train", [*cell.overrides, *tuned, f"{seed}={values[1]}", "paths.output_dir=."])
             assert OmegaConf.select(composed, seed) == values[1]
             assert cell.published is None or (cell.published < 1) == (unit(cell.metric) == "%")
-    assert len({(cell.row, cell.column) for cell in table}) == len(table.rows) * len(table.columns)
+    left_out = sum(words is None for cells in table.cells.values() for words in cells.values())
+    assert len({(cell.row, cell.column) for cell in table}) == len(table.rows) * len(table.columns) - left_out
 
 
 def test_table_1_has_its_28_cells():
@@ -76,6 +80,88 @@ def test_ours_is_bold_where_its_interval_is_better_and_has_its_gap_where_it_is_w
     assert cell_text(share, [{"value": 0.95}]) == "95.0 (92.6)"
     assert cell_text(share, [{"value": 0.95}, {"value": 0.951}]) == "**95.0 ± 0.6** (92.6)"
     assert cell_text(share, [{"value": 0.90}]) == "90.0 (92.6; -2.6)"
+
+
+def values(row: str, column: str, *numbers: float | None) -> list[dict[str, Any]]:
+    """The runs of a cell, by seed; None: not run."""
+    return [{"row": row, "column": column, "seed": seed, "value": x} for seed, x in enumerate(numbers) if x is not None]
+
+
+FACTORS = PaperTable(
+    name="factors",
+    title="Factors",
+    rows={"A": [], "B": []},
+    columns={"as it is": [], "He": [], "longer": {"overrides": [], "budget": 2}},
+    published={"A": [98.0, None, None], "B": [None, None, None]},
+    seeds={"seed": [0, 1, 2]},
+    reference="as it is",
+    cells={"B": {"longer": None}},
+    overrides=["trainer.max_epochs=3"],
+)
+
+
+def test_a_difference_is_of_the_same_seeds():
+    """Of seeds that differ by far more than the factors, and one of which a cell lacks."""
+    runs = values("A", "as it is", 100, 200, 300) + values("A", "He", None, 198, 298.5) + values("B", "He", 1, 2, 3)
+    found = compared(FACTORS, by_cell(runs))
+    assert found == {("A", "as it is"): None, ("A", "He"): [-2, -1.5]}  # B has no reference
+    assert difference_text([-2, -1.9]) == "**-1.9 ± 0.6**"
+    assert difference_text([-2, 1]) == "-0.5 ± 19.1"
+    assert difference_text([0.5]) == "+0.5"
+    assert difference_text([]) == "–"
+
+
+def test_each_factor_has_its_nats_the_most_helpful_first():
+    runs = (
+        values("A", "as it is", 100, 101, 102)
+        + values("A", "He", 99.5, 100.4, 101.6)
+        + values("A", "longer", 98, 99, 100)
+    )
+    said = "- A: 101.0, +3.0 from the paper's 98.0. longer **-2.0 ± 0.0**; He **-0.5 ± 0.2**.\n"
+    assert causes(FACTORS, by_cell(runs)) == said
+
+
+@pytest.mark.parametrize(
+    ("estimators", "best"), [("columns", {("A", "He"), ("B", "as it is")}), ("rows", {("A", "as it is"), ("A", "He")})]
+)
+def test_without_a_reference_the_best_of_a_line_is_it(estimators, best):
+    table = replace(FACTORS, reference=None, estimators=estimators)
+    runs = values("A", "as it is", 2) + values("A", "He", 1) + values("B", "as it is", 3) + values("B", "He", 4)
+    assert {cell for cell, found in compared(table, by_cell(runs)).items() if found is None} == best
+
+
+def test_a_budget_scales_the_epochs_and_null_leaves_a_cell_out():
+    cells = {(cell.row, cell.column): cell.overrides for cell in replace(FACTORS, budget=0.5)}
+    assert cells["A", "longer"] == ("trainer.max_epochs=3",)
+    assert cells["A", "He"] == ("trainer.max_epochs=2",)
+    assert ("B", "longer") not in cells
+    assert scaled(["trainer.max_epochs=3"], 0.01) == ("trainer.max_epochs=1",)
+    with pytest.raises(UserError, match=r"a budget needs trainer\.max_epochs"):
+        scaled(["latent=nvil"], 0.5)
+
+
+@pytest.mark.slow
+def test_a_tiny_ablation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Two runs of half an epoch's budget, and an account of the factor."""
+    content = {
+        "title": "Tiny",
+        "seeds": {"seed": [0]},
+        "reference": "as it is",
+        "rows": {"digits": ["latent=st_gumbel", "trainer.max_epochs=2", "eval_samples=5"]},
+        "columns": {"as it is": [], "He": ["model.network.initial=he"]},
+        "published": {"digits": [20.0, None]},
+    }
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "ablation.yaml").write_text(json.dumps(content))
+    monkeypatch.setattr(tables, "FOLDER", tmp_path / "tables")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["reproduce", "ablation", "--budget", "0.5"])
+    main()
+    found = json.loads(Path("results/ablation.json").read_text())
+    assert [run["epochs"] for run in found] == [1, 1]
+    assert all({"command", "seed", "steps", "versions", "git", "data"} <= run.keys() for run in found)
+    assert "- digits: " in (paired := Path("results/ablation_paired.md").read_text())
+    assert f"He {found[1]['value'] - found[0]['value']:+.1f}" in paired
 
 
 def test_a_table_says_where_not_every_cell_has_all_seeds():
