@@ -39,7 +39,7 @@ image by image. Noise belongs to a batch, so another `data.eval_batch_size` is a
 Concrete's paper trains for 10⁷ steps of 64 images at a constant rate; NVIL, VIMCO and REBAR's code for 2·10⁶ of 24.
 Jang et al. do not state a number. Runs here have {steps} steps.
 
-## Jang's Bernoulli cells
+## Jang's cells that are not beaten with the whole interval
 
 {jang}
 
