@@ -103,7 +103,7 @@ def test_a_baseline_that_reads_the_image_learns_what_the_logits_do_not_say():
 def test_a_baseline_learns_at_a_rate_of_its_own(rate):
     """Also where a schedule moves the rate; without one there is a single group, as ever."""
     model, batch = built(
-        "experiment=vae_digits", *NVIL, *SMALL, "optimizer=sgd", "optimizer.lr=0.1", "+optimizer.algorithm.momentum=0",
+        "experiment=vae_digits", *NVIL, *SMALL, "optimizer=sgd", "optimizer.lr=0.1", "optimizer.algorithm.momentum=0",
         "lr_schedule=linear", "lr_schedule.hold=0", f"latent.baselines.network.rate={rate}",
     )  # fmt: skip
     optimizer = model.configure_optimizers()

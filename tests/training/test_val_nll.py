@@ -11,7 +11,7 @@ from discrete_latents.training.train import train
 NAMES = {"experiment": "vae_digits", "latent": "gumbel_softmax"}
 SMALL = [
     *("model.num_latents=3", "model.num_classes=4", "model.network.hidden=[16]", "trainer.max_epochs=2"),
-    *("eval_samples=2", "callbacks.pictures.every_n_epochs=0", "trainer.enable_progress_bar=false"),
+    *("eval_samples=2", "callbacks.pictures.every_n_epochs=0"),
 ]
 BY_NLL = "callbacks.checkpoint.monitor=val/nll"
 
