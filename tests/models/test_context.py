@@ -1,7 +1,8 @@
 """Baselines that read the objective's context, and learn at a rate of their own."""
 
-from types import SimpleNamespace
+from unittest.mock import Mock
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
@@ -110,7 +111,7 @@ def test_a_baseline_learns_at_a_rate_of_its_own(rate):
     assert [group["lr"] for group in optimizer.param_groups] == ([0.1] if rate == 1 else [0.1, 1.0])
     schedule = LearningRate()
     schedule.total_steps = 10
-    schedule.on_train_batch_start(SimpleNamespace(global_step=5, optimizers=[optimizer]), model)
+    schedule.on_train_batch_start(Mock(spec=pl.Trainer, global_step=5, optimizers=[optimizer]), model)
     before = {name: own.detach().clone() for name, own in model.named_parameters()}
     model.training_loss(batch)[0].backward()
     optimizer.step()

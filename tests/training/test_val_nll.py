@@ -39,5 +39,5 @@ def test_without_samples_there_is_no_such_metric(tmp_path):
 
 @pytest.mark.parametrize("samples", ["0", "many"])
 def test_a_wrong_number_of_samples_is_refused(tmp_path, samples):
-    with pytest.raises(UserError, match=r"model\.val_samples must be a whole number of at least 1"):
+    with pytest.raises(UserError, match=r"model\.val_samples must be a whole number"):
         train(composed([*SMALL, f"paths.output_dir={tmp_path}", f"model.val_samples={samples}"]), NAMES)
