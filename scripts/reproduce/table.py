@@ -90,7 +90,7 @@ def scaled(overrides: Sequence[str], budget: float) -> tuple[str, ...]:
         return tuple(overrides)
     key = "trainer.max_epochs="
     if not any(override.startswith(key) for override in overrides):
-        raise UserError(f"a budget needs {key}… among the overrides, got {' '.join(overrides)}")
+        raise UserError(f"a budget needs {key}… among the overrides of each cell")
     return tuple(
         f"{key}{max(1, round(budget * int(override.removeprefix(key))))}" if override.startswith(key) else override
         for override in overrides

@@ -294,7 +294,7 @@ def test_a_table_is_reproduced_and_nothing_is_run_twice(
         ("jang_figure5 --budget 0.5", "--budget is not used by jang_figure5"),
         ("toys --jobs 2", "--jobs is not used by toys"),
         ("toys trainer=gpu", "trainer=gpu is not used by toys"),
-        ("jang_table1 --budget 0.5", "--budget 0.5 is for tables that have steps; jang_table1 has none"),
+        ("reinmax_table --budget 0.5", "a budget needs trainer.max_epochs=… among the overrides of each cell"),
         ("jang_figure5 trainer=gpu", "trainer=gpu is not used by jang_figure5"),
         ("jang_table1 --batch-size 5", "--batch-size is not used by jang_table1"),
     ],
