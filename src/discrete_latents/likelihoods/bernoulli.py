@@ -38,7 +38,7 @@ class Bernoulli(Likelihood):
         if torch.is_grad_enabled():
             return Summed.apply(x, output)  # type: ignore[return-value]
         samples = output.reshape(math.prod(output.shape[:-2]), *x.shape)
-        return in_parts(x, samples).view(output.shape[:-1])
+        return summed_in_cache(x, samples).view(output.shape[:-1])
 
     def pixel_nll(self, x: Tensor, output: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output, x.expand_as(output), reduction="none")
@@ -55,7 +55,7 @@ def summed(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Te
     return total(x, logits, logits.abs().sigmoid_())
 
 
-def in_parts(x: Float[Tensor, "B P"], logits: Float[Tensor, "S B P"]) -> Float[Tensor, "S B"]:
+def summed_in_cache(x: Float[Tensor, "B P"], logits: Float[Tensor, "S B P"]) -> Float[Tensor, "S B"]:
     """`summed`, in parts that fit into the cache of a core. Besides the networks, this dominates a bound of many
     samples; the value of a row does not depend on the part it is in."""
     rows = max(1, IN_CACHE // max(1, x.shape[-1]))
