@@ -7,6 +7,7 @@ import torch
 from torch.distributions import RelaxedOneHotCategorical, kl_divergence
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
+from discrete_latents.latent import distributions
 from discrete_latents.latent.distributions import (
     categorical_kl,
     categorical_log_prob,
@@ -140,3 +141,18 @@ def test_a_masked_class_has_no_part_of_the_uniform_distribution():
 def test_without_a_share_logits_are_as_they_were():
     logits = torch.randn(2, 3, 4)
     assert mixed_with_uniform(logits, 0) is logits
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("batch", [(), (2,), (0,)])
+def test_codes_of_many_classes_are_drawn_a_few_latents_at_a_time_with_the_same_result(shape, batch, monkeypatch):
+    torch.manual_seed(0)
+    logits = torch.randn(*batch, 7, 40)
+    found = []
+    for many, in_cache in ((1000, 1), (40, 1), (40, 100), (40, 10**6)):
+        monkeypatch.setattr(distributions, "MANY_CLASSES", many)
+        monkeypatch.setattr(distributions, "IN_CACHE", in_cache)
+        torch.manual_seed(1)
+        found.append(sample_codes(logits, *shape))
+    assert found[0].shape == (*shape, *batch, 7)
+    assert all(torch.equal(found[0], other) for other in found[1:])

@@ -13,6 +13,10 @@ from torch import Tensor
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.noise import drawn_from, gumbel, uniform
 
+MANY_CLASSES = 1024
+IN_CACHE = 2**18
+"""Float64 numbers: 2 MiB."""
+
 
 def gumbel_like(logits: Float[Tensor, "... K"], generator: torch.Generator | None = None) -> Float[Tensor, "... K"]:
     """Standard Gumbel noise, −log(−log u), in the shape, precision and device of `logits`.
@@ -46,11 +50,20 @@ def draw_codes(logits: Float[Tensor, "*batch K"], shape: tuple[int, ...] = ()) -
         logits = logits.expand(*shape, *logits.shape)
         return layout.classes_first(logits + gumbel_like(logits)).argmax(-2)
     logits = layout.classes_first(logits.detach())
+    u = uniform((*shape, *logits.shape[:-2], logits.shape[-1]), logits.device)
+    if logits.device.type != "cpu" or logits.shape[-2] < MANY_CLASSES:
+        return codes_at(u, logits)
+    # In float64 a large codebook's probabilities leave the cache: a few latents at a time.
+    latents = max(1, IN_CACHE // (logits[..., 0].numel() or 1))
+    parts = zip(u.split(latents, -1), logits.split(latents, -1), strict=True)
+    return torch.cat([codes_at(*part) for part in parts], -1)
+
+
+def codes_at(u: Float[Tensor, "*S N"], logits: Float[Tensor, "*batch K N"]) -> Int[Tensor, "*S N"]:
+    """The classes at the shares u of the cumulative distributions."""
     top = logits.amax(-2, keepdim=True).double()
     cumulative = (logits.double() - top).exp_().cumsum(-2)
-    total = cumulative[..., -1, :]
-    u = uniform((*shape, *total.shape), total.device) * total
-    return thresholds_below(u, cumulative[..., :-1, :])
+    return thresholds_below(u * cumulative[..., -1, :], cumulative[..., :-1, :])
 
 
 def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch J N"]) -> Int[Tensor, "*S N"]:
@@ -59,7 +72,8 @@ def thresholds_below(u: Float[Tensor, "*S N"], thresholds: Float[Tensor, "*batch
     if count == 1:
         return (u > thresholds.squeeze(-2)).long()
     if count >= 32:
-        values = u.reshape(-1, *thresholds.shape[:-2], u.shape[-1]).movedim(0, -1)
+        samples = u.shape[: u.dim() - thresholds.dim() + 1]  # a batch may be empty, so that −1 is no number of them
+        values = u.reshape(math.prod(samples), *thresholds.shape[:-2], u.shape[-1]).movedim(0, -1)
         return torch.searchsorted(thresholds.mT.contiguous(), values.contiguous()).movedim(-1, 0).reshape(u.shape)
     if u.device.type != "cpu" or count == 0 or u.numel() * count < 2**16:
         return (u.unsqueeze(-2) > thresholds).sum(-2)
