@@ -6,11 +6,11 @@ Every rule here is a matrix S(z) for each class z of a latent, by which a gradie
 its variance are sums over all states: nothing is sampled. The problems are a tanh network with a cube on N latents of K
 classes, with logits of several scales; a row of the table is the median over them.
 
-* Closed form: MVE's least variance without its linear system. All rules that are exact for quadratics are flows on the
-  classes; `flow` mixes those of ZGR and of a star around the likeliest class, with the weights of least E‖S‖².
-* Learned control variate: ZGR (ReinMax at τ = 1) minus η times (ZGR − star), which has the mean 0 for quadratics, with
-  the η of least variance for the very gradient, found in hindsight.
-* Less of the second order: straight-through plus a share λ of what ZGR adds to it, free of any temperature.
+`flow` is MVE's least variance without its linear system: all rules that are exact for quadratics are flows on the
+classes, and it mixes those of ZGR and of a star around the likeliest class, with the weights of least E‖S‖². The
+learned control variate is ZGR (ReinMax at τ = 1) minus η times (ZGR − star), which has the mean 0 for quadratics, with
+the η of least variance for the very gradient, found in hindsight. λ is straight-through plus a share of what ZGR adds
+to it, free of any temperature.
 """
 
 import math

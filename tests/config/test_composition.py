@@ -29,8 +29,9 @@ EXPERIMENTS = ["null", *(str(path.relative_to(CONFIGS / "experiment").with_suffi
 
 SHARED = {
     "data": {"augmentation", "batch_size", "binarization", "labelled", "labelled_batch_size"},
+    "lr_schedule": {"warmup"},
     "optimizer": {"lr"},
-    "trainer": {"log_every_n_steps", "max_epochs"},
+    "trainer": {"log_every_n_steps", "max_epochs", "max_steps"},
 }
 """What an experiment may set inside a node that can be swapped: keys that every option of the group has."""
 

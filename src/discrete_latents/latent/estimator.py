@@ -94,8 +94,8 @@ class WithContext:
         self.objective = objective
         self.context = context
 
-    def __call__(self, sampler: Sampler) -> Tensor:
-        return self.objective(sampler)
+    def __call__(self, sampler: Callable[..., Tensor]) -> Tensor:
+        return self.objective(sampler)  # type: ignore[arg-type]
 
 
 def context_of(objective: Objective) -> Mapping[str, Callable[[], Tensor]]:

@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 class StackedConfig:
     """The settings of the launcher."""
 
-    _target_: str = "hydra_plugins.discrete_latents.StackedLauncher"
+    _target_: str = "hydra_plugins.stacked_launcher.StackedLauncher"
     size: int = 64
 
 
