@@ -96,6 +96,13 @@ KEPT = {
     "test_all_models_train_in_other_precisions": 0,
     "test_changes_on_resume_reach_all_processes_and_are_written_once": 0,
     "test_help_ends_quietly_where_nobody_reads_it": 0,
+    "test_a_tokenizer_trains_in_bfloat16": 1,
+    "test_a_resumed_tokenizer_has_the_bits_of_one_that_was_not_stopped": 2,
+    "test_it_is_each_models_loss_gradient_and_state_or_the_estimator_says_why_not": 4,
+    "test_a_tiny_ablation": 0,
+    "test_the_toy_is_trained_and_held_against_the_paper": 0,
+    "test_every_estimator_is_in_all_three_outputs": 0,
+    "test_it_trains_where_there_is_no_checkout": 0,
 }
 """The slow tests that take longest: how many of their cases CI runs. The others are `exhaustive`."""
 
@@ -113,7 +120,10 @@ LONG = {
 }
 """Quick tests that take longest, whose kind others show too; CI leaves them out."""
 
-ONE_IN_FOLDER = {"cli": 4, "config": 3, "callbacks": 3, "models": 3, "search": 2, "data": 2, "training": 2}
+ONE_IN_FOLDER = {
+    **{"cli": 4, "config": 3, "callbacks": 3, "models": 3},
+    **{"latent": 2, "search": 2, "data": 2, "stacked": 2, "training": 2},
+}
 """Of the cases of a quick test in a folder of tests/, CI runs one in so many; the others are `exhaustive` too."""
 
 ONE_IN = {

@@ -69,7 +69,8 @@ def trained(installed, empty) -> Outcome:
 def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     names = ZipFile(wheel).namelist()
     ours = [name for name in names if ".dist-info/" not in name]
-    assert all(name.startswith("discrete_latents/") for name in ours)
+    plugins = {name for name in ours if name.startswith("hydra_plugins/")}
+    assert plugins == {"hydra_plugins/stacked_launcher.py"}
     package, configs = ROOT / "src" / "discrete_latents", ROOT / "configs"
     expected = {f"discrete_latents/configs/{path.relative_to(configs)}" for path in configs.rglob("*.y*ml")}
     for kind in ("*.py", "*.yaml", "*.jinja", "*.npz", "*.js", "*.css", "*.json", "*.md", "*.safetensors", "py.typed"):
@@ -77,7 +78,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     assert {"discrete_latents/summary/published.yaml", "discrete_latents/summary/report.html.jinja"} <= expected
     assert "discrete_latents/data/handwritten_digits.npz" in expected
     assert {f"discrete_latents/shipped/vae_digits/{name}" for name in SHIPPED} <= expected
-    assert set(ours) == expected
+    assert set(ours) == expected | plugins
 
 
 def test_the_installed_package_is_what_is_imported(installed, empty):

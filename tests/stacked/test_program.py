@@ -29,13 +29,9 @@ PAIRS = [
 
 def problem(experiment: str, latent: str, *words: str):
     """Two models of different weights in training mode, a batch of each, and what is drawn in a step."""
-    settings = [
-        f"experiment={experiment}",
-        f"latent={latent}",
-        "paths.output_dir=.",
-        "model.network.hidden=[8]",
-        *words,
-    ]
+    settings = [f"experiment={experiment}", f"latent={latent}", "paths.output_dir=.", *words]
+    if experiment != "sbn_digits":  # whose network is linear
+        settings.append("model.network.hidden=[8]")
     if experiment != "ssl_digits":
         settings += ["model.num_latents=3", f"model.num_classes={2 if traits(latent).bernoulli else 4}"]
     config = composed(settings)
