@@ -53,7 +53,8 @@ def compare(arguments: Namespace) -> None:
             for name in CONTENDERS:
                 command = [sys.executable, "-c", ALONE, name, str(classes), str(arguments.positions)]
                 shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-                found.setdefault((classes, name), []).append(tuple(map(float, shown.split())))
+                seconds, mib = map(float, shown.split())
+                found.setdefault((classes, name), []).append((seconds, mib))
     rows = [
         {"classes": classes, "contender": name, "positions": arguments.positions}
         | {"milliseconds": 1000 * min(seconds for seconds, _ in turns), "mib": min(mib for _, mib in turns)}

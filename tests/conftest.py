@@ -120,10 +120,8 @@ LONG = {
 }
 """Quick tests that take longest, whose kind others show too; CI leaves them out."""
 
-ONE_IN_FOLDER = {
-    **{"cli": 4, "config": 3, "callbacks": 3, "models": 3},
-    **{"latent": 2, "search": 2, "data": 2, "stacked": 2, "training": 2},
-}
+ONE_IN_FOLDER = dict.fromkeys(["latent", "search", "data", "stacked", "training"], 2)
+ONE_IN_FOLDER |= {"cli": 4, "config": 3, "callbacks": 3, "models": 3}
 """Of the cases of a quick test in a folder of tests/, CI runs one in so many; the others are `exhaustive` too."""
 
 ONE_IN = {
