@@ -9,6 +9,7 @@ by the same command, and completed ones are not repeated.
 """
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -97,12 +98,13 @@ def batch_size(folder: Path) -> int:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Means over the seeds, with their standard deviations, and the budget above."""
+    """Means over the seeds of a cell, with their standard deviations, and the budget above."""
     steps = sorted({row["steps"] for row in rows})
     minutes = mean(row["seconds"] for row in rows) / 60
+    seeds = sorted(set(Counter((row["latent"], row["codes"]) for row in rows).values()))
     lines = [
         f"{', '.join(f'{step:,}' for step in steps)} steps of each run, {minutes:.1f} minutes on average; "
-        f"{len({row['seed'] for row in rows})} seeds. Test images. The rate of a quantiser is that of a uniform code.",
+        f"{' or '.join(map(str, seeds))} seeds. Test images. The rate of a quantiser is that of a uniform code.",
         "",
         f"| `latent=` | K | {' | '.join(heading for heading, _ in METRICS.values())} |",
         f"|---|---|{'---|' * len(METRICS)}",
