@@ -84,11 +84,10 @@ def measured(name: str, classes: int, positions: int) -> tuple[float, float]:
 def step_of(name: str, features: Any, codebook: Any, target: Any) -> Callable[[], None]:
     """One step of a contender."""
     import torch
-    from hydra.utils import instantiate
     from torch.nn import functional as F
 
-    from discrete_latents.config.compose import composed
     from discrete_latents.latent import HardSampler
+    from scripts.common.estimator import make_estimator
 
     classes = len(codebook)
     prior = torch.zeros(classes)
@@ -121,7 +120,7 @@ def step_of(name: str, features: Any, codebook: Any, target: Any) -> Callable[[]
         return by_hand
     if name.endswith("evaluation"):
         return evaluated_by_hand if name.startswith("by hand") else evaluated
-    estimator = instantiate(composed([f"latent={name}", "temperature=constant", "temperature.start=0.5"]).latent)
+    estimator = make_estimator(name, 0.5)
     return lambda: estimator(objective).neg().sum().backward()
 
 

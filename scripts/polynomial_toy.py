@@ -26,24 +26,20 @@ PUBLISHED = {
 }
 """By option of `latent`, for each power; one seed."""
 
-OVERRIDES = {"st_gumbel": ["latent.temperature=0.1"], "gumbel_rao": ["latent.temperature=0.1", "latent.draws=20"]}
+SETTINGS = {"st_gumbel": {"temperature": 0.1}, "gumbel_rao": {"temperature": 0.1, "draws": 20}}
 """The paper's settings where they are not ours."""
 
 
 def final_loss(name: str, power: float, seed: int, steps: int) -> float:
     """The mean loss of the last steps."""
     import torch
-    from hydra import compose
     from torch import Tensor
 
-    from discrete_latents.config.compose import configurations
-    from discrete_latents.config.instantiate import make
     from discrete_latents.latent import Sampler
+    from scripts.common.estimator import make_estimator
 
-    with configurations():
-        config = compose("train", ["~experiment", f"latent={name}", *OVERRIDES.get(name, [])])
     torch.manual_seed(seed)
-    estimator = make(config, "latent")
+    estimator = make_estimator(name, **SETTINGS.get(name, {}))
     logits = torch.empty(LATENTS, len(NUMBERS)).uniform_(-0.01, 0.01).requires_grad_()
     numbers = torch.tensor(NUMBERS)
 

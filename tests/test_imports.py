@@ -43,8 +43,8 @@ ORDERS = {
         < concrete reinmax_rao
     """,
     "latent.score_function": """
-        trace tuned baselines < coupled joint_states reinforce rloo slopes vimco wake_wake arsm rebar
-        < carms disarm double_cv muprop relax rodeo sum_and_sample unordered_set < tree_disarm
+        trace tuned baselines broken_stick < coupled joint_states multi_sample reinforce rloo slopes arsm rebar
+        < carms disarm double_cv muprop relax rodeo sum_and_sample unordered_set vimco wake_wake < tree_disarm
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",

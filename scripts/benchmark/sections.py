@@ -74,6 +74,13 @@ def startup(repeats: int, data: Path, folder: Path) -> dict[str, Any]:
     }
 
 
+def experiment(epochs: int, samples: int, device: str, data: Path, run: Path) -> list[str]:
+    """The command of `experiment=vae_mnist`, tested with m samples."""
+    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", f"trainer={TRAINERS[device]}"]
+    command += [f"paths.data_dir={data}", f"hydra.run.dir={run}", f"trainer.max_epochs={epochs}"]
+    return [*command, f"eval_samples={samples}"]
+
+
 def time_to_bound(nats: float, images: int, device: str, data: Path, folder: Path, epochs: int = 100) -> dict[str, Any]:
     """Epochs and seconds of `experiment=vae_mnist` until the nll (m = 1000) of validation images is at most `nats`, and
     of the loop by hand."""
@@ -81,13 +88,7 @@ def time_to_bound(nats: float, images: int, device: str, data: Path, folder: Pat
     path.unlink(missing_ok=True)
     callback = {"_target_": "scripts.benchmark.callbacks.TimeToBound", "nats": nats, "images": images}
     callback["path"] = path.absolute()
-    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", f"trainer={TRAINERS[device]}"]
-    command += [
-        f"paths.data_dir={data}",
-        f"hydra.run.dir={folder}/{time.time_ns()}",
-        f"trainer.max_epochs={epochs}",
-        "eval_samples=1",
-    ]
+    command = experiment(epochs, 1, device, data, folder / str(time.time_ns()))
     command += [f"+callbacks.bound.{key}={value}" for key, value in callback.items()]
     run_logged(command, folder / "time_to_bound.log")
     settings = {"data": str(data), "device": device, "epochs": epochs, "nats": nats, "images": images, "samples": 1}
@@ -99,10 +100,8 @@ def whole(epochs: int, samples: int, device: str, data: Path, folder: Path) -> d
     """Seconds from the shell to the end of `experiment=vae_mnist`, its test with m samples included, and of the loop by
     hand with the same evaluation, one after the other; and what both come to."""
     run = folder / f"whole_{time.time_ns()}"
-    command = [sys.executable, str(TRAIN), "experiment=vae_mnist", f"trainer={TRAINERS[device]}"]
-    command += [f"paths.data_dir={data}", f"hydra.run.dir={run}", f"trainer.max_epochs={epochs}"]
     begun = time.perf_counter()
-    run_logged([*command, f"eval_samples={samples}"], folder / "whole.log")
+    run_logged(experiment(epochs, samples, device, data, run), folder / "whole.log")
     between = time.perf_counter()
     settings = {"data": str(data), "device": device, "epochs": epochs, "nats": None, "images": None, "samples": samples}
     by_hand = measured_by("by_hand", settings, folder)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from discrete_latents.config.compose import composed, estimator_options
+from discrete_latents.config.compose import estimator_options
 from discrete_latents.errors import UserError
-from discrete_latents.latent import Constant, Estimator, NotDefined
+from discrete_latents.latent import Estimator, NotDefined
+from scripts.common.estimator import make_estimator
 from scripts.common.report import write_report
 
 COPIES = 100
@@ -63,13 +62,6 @@ def squared_distance(target: float) -> Toy:
 
 
 TOYS = [squared_distance(target) for target in (0.49, 0.499, 0.501, 0.51)]
-
-
-def make_estimator(name: str) -> Estimator:
-    """An estimator as its YAML says, at the temperature 1."""
-    temperature = {"_target_": f"{Constant.__module__}.Constant", "start": 1.0}
-    latent = composed((), f"latent/{name}").latent
-    return instantiate(OmegaConf.create({"temperature": temperature, "latent": latent}).latent)
 
 
 def bound(toy: Toy, estimator: Estimator, logits: Tensor) -> Tensor:

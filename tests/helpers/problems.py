@@ -7,13 +7,12 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from discrete_latents.config.compose import composed, estimator_options
-from discrete_latents.latent import Constant, Estimator
+from discrete_latents.config.compose import estimator_options
+from discrete_latents.latent import Estimator
+from scripts.common.estimator import make_estimator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LATENTS = estimator_options()
@@ -21,15 +20,6 @@ LATENTS = estimator_options()
 
 QUANTIZERS = sorted({path.stem for path in (CONFIGS / "latent").glob("*.yaml")} - {*LATENTS})
 """The deterministic codes of the same group, which model=image_tokenizer alone takes."""
-
-
-def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> Estimator:
-    """An estimator as its YAML describes it, at a constant temperature."""
-    config = composed((), f"latent/{name}")
-    target = {"_target_": f"{Constant.__module__}.Constant", "start": temperature}
-    OmegaConf.set_struct(config, False)  # a YAML need not name every setting
-    config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(config.latent, settings)})
-    return instantiate(config.latent)
 
 
 @cache

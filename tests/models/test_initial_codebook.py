@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from discrete_latents.config.compose import composed
 from discrete_latents.models.initial_codebook import principal_map, spread_codebook, spread_precision
-from tests.models.test_image_tokenizer import built
+from discrete_latents.training.build import build_model
+from tests.models.test_image_tokenizer import SMALL, built
 
 
 @pytest.fixture
@@ -69,6 +71,13 @@ def test_a_tokeniser_starts_with_all_codes_in_use_and_the_noise_as_it_was():
     again, _ = built("latent=gumbel_softmax", "data=patches", "model.num_classes=64", "model.width=8")
     torch.testing.assert_close(torch.rand(()), after, rtol=0, atol=0)
     torch.testing.assert_close(again.codebook, model.codebook, rtol=0, atol=0)
+
+
+def test_a_tokeniser_whose_weights_are_loaded_does_not_start(monkeypatch):
+    model, data = built("latent=gumbel_softmax", "model.num_classes=8")
+    config = composed([*SMALL, "data.binarization=grey", "latent=gumbel_softmax", "model.num_classes=8"])
+    monkeypatch.setattr(type(model), "start_from", lambda *_: pytest.fail("it started"))
+    build_model(config, data, loaded=True)
 
 
 @pytest.mark.parametrize("words", [["model.logits=free"], ["latent=fsq", "latent.levels=[3]"]])

@@ -69,22 +69,25 @@ class Configurations(Sampler):
         return self.counts
 
     def draw(self, logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
-        logits = logits[(None,) * (len(self.counts) + 4 - logits.dim())]
-        codes = self.enumerate(*logits.shape[-2:], before=math.prod(self.counts), device=logits.device)
-        z = layout.one_hot(codes, logits.shape[-1], logits.dtype)
-        z = z[:, *(None,) * (logits.dim() - 3)].expand(-1, *logits.shape[1:])
+        classes = logits.shape[-1]
+        z, logits = self.joint(logits, classes, lambda codes: layout.one_hot(codes, classes, logits.dtype))
         self.log_q.append(categorical_log_prob(z, logits))
-        self.counts = (len(codes), *self.counts)
         return z, 0.0 if prior is None else categorical_kl(logits, prior)
 
     def draw_subset(
         self, logits: Tensor, size: int, prior: Tensor | None, _shape: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | float]:
-        logits = logits[(None,) * (len(self.counts) + 4 - logits.dim())]
-        latents, classes = logits.shape[-2:]
-        which = self.enumerate(latents, math.comb(classes, size), before=math.prod(self.counts), device=logits.device)
-        z = all_subsets(classes, size, logits)[which]
-        z = z[:, *(None,) * (logits.dim() - 3)].expand(-1, *logits.shape[1:])
+        classes = logits.shape[-1]
+        z, logits = self.joint(
+            logits, math.comb(classes, size), lambda codes: all_subsets(classes, size, logits)[codes]
+        )
         self.log_q.append(subset_log_prob(z, logits, size))
-        self.counts = (len(which), *self.counts)
         return z, 0.0 if prior is None else subset_kl(logits, prior, size)
+
+    def joint(self, logits: Tensor, states: int, vectors: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """z in all configurations of latents of so many states, and the logits with as many dimensions. vectors: those
+        of the states' indices, (C, N) to (C, N, K). Raises NotDefined for too many, before it asks for vectors."""
+        logits = logits[(None,) * (len(self.counts) + 4 - logits.dim())]
+        codes = self.enumerate(logits.shape[-2], states, before=math.prod(self.counts), device=logits.device)
+        self.counts = (len(codes), *self.counts)
+        return vectors(codes)[:, *(None,) * (logits.dim() - 3)].expand(-1, *logits.shape[1:]), logits

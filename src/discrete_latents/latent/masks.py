@@ -69,7 +69,7 @@ def seen(value: Tensor) -> float | None:
 
 def refuse_impossible(logits: Float[Tensor, "... K"]) -> None:
     """Raises ValueError if all classes of a latent are masked and that can be checked without synchronising."""
-    if visible(logits) and seen((~allowed(logits).any(-1)).any()):
+    if refuses(logits, 1):
         raise ValueError(
             f"all {logits.shape[-1]} classes of a latent are masked; each latent needs at least one that is not"
         )

@@ -89,7 +89,7 @@ class Sampler:
         NotDefined where the estimator draws no subsets, and ValueError where fewer than `size` classes are not masked.
         """
         self.check(logits, prior)
-        with torch.autocast(logits.device.type, enabled=False), drawn_from(self.generator):
+        with without_autocast(logits.device), drawn_from(self.generator):
             finite = masks.with_finite_logits(logits)
             if whole("size", size) > finite.shape[-1] or masks.refuses(finite, size):
                 raise ValueError(f"size must be at most the number of classes that are not masked, got {size}")

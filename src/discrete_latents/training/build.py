@@ -99,8 +99,9 @@ def make_model(config: DictConfig, image_shape: Sequence[int] | Callable[[], Seq
     return model
 
 
-def build_model(config: DictConfig, data: pl.LightningDataModule) -> pl.LightningModule:
-    """The model. A LatentModel has its output set to the data's base rate, after one pass over a batch.
+def build_model(config: DictConfig, data: pl.LightningDataModule, loaded: bool = False) -> pl.LightningModule:
+    """The model. A LatentModel has its output set to the data's base rate, and starts from training images where it
+    does (`start_from`), before one pass over a batch. loaded: its weights will be read, so that it need not start.
 
     Raises UserError for what would fail in training: shapes that do not fit, a likelihood of other data, an enumeration
     too large, an optimiser's settings. An exception in the user's own code is raised as it is.
@@ -124,7 +125,7 @@ def build_model(config: DictConfig, data: pl.LightningDataModule) -> pl.Lightnin
     model.set_base_rate(seen.mean(model.likelihood.statistics))
     with model.evaluation_noise(), torch.no_grad():
         try:
-            if model.images_to_start:
+            if model.images_to_start and not loaded:
                 model.start_from(seen.example(model.images_to_start)[0])
             model.training_loss(seen.example())
         except (ValueError, RuntimeError, IndexError) as error:

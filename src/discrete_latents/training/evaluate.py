@@ -42,7 +42,7 @@ def evaluate(config: DictConfig, run: RunDirectory, ckpt: str, split: str, names
         raise UserError(f"split must be val or test, got {split!r}")
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
-    model = build_model(config, data)
+    model = build_model(config, data, loaded=True)
     names = names_of(config, names)
     if why := untested(model, data, split):
         raise UserError(f"{run}: {why}")

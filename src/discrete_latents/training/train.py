@@ -95,8 +95,8 @@ def train_in(
     started = time.perf_counter()
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config)
-    model = build_model(config, data)
     resumed = RunDirectory(config.resume, run.checkpoints).last_checkpoint() if config.resume else None
+    model = build_model(config, data, loaded=resumed is not None)
     config = with_own_monitor(config, model, data)
     trainer = build_trainer(config, use_distributed_sampler=not isinstance(data, ImageData))
     convert_precision(model, trainer)

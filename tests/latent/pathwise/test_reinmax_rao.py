@@ -70,7 +70,7 @@ def test_reinmax_rao_is_not_exact_for_linear_objectives():
 
 def test_the_midpoint_is_moved_as_reinmax_moves_it():
     """Without noise the two are one."""
-    module = "discrete_latents.latent.pathwise.reinmax_rao.conditional_gumbels"
+    module = "discrete_latents.latent.pathwise.gumbel_rao.conditional_gumbels"
     torch.manual_seed(0)
     ours = _gradient_without_noise(module)
     torch.manual_seed(0)

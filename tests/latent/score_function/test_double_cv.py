@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from discrete_latents.latent import RLOO, DoubleCV
+from discrete_latents.latent import RLOO, DoubleCV, Estimator
 from discrete_latents.latent.score_function.trace import Site
 from tests.helpers.problems import Problem
 from tests.latent.score_function.test_unbiased import worst
@@ -22,8 +22,18 @@ class Smooth(Problem):
 SMOOTH = Smooth(2, 3)
 
 
-def gradients(estimator: DoubleCV | RLOO, copies: int = 20_000) -> Tensor:
+def gradients(estimator: Estimator, copies: int = 20_000) -> Tensor:
     return SMOOTH.estimates(estimator, copies)[1][0]
+
+
+def trained(estimator: Estimator, steps: int, copies: int) -> Estimator:
+    """What an estimator tunes on the variance, after some steps."""
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (-estimator(SMOOTH.objective(SMOOTH.leaves(copies)))).sum().backward()
+        optimizer.step()
+    return estimator.eval()
 
 
 def test_a_linear_objective_has_its_gradient_without_noise_at_eta_1():
@@ -45,14 +55,9 @@ def test_it_is_rloo_at_eta_0():
 
 def test_its_eta_is_trained_to_less_variance_than_rloos():
     torch.manual_seed(0)
-    estimator = DoubleCV(draws=2, scale=0.0)
-    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
-    for _ in range(100):
-        optimizer.zero_grad()
-        (-estimator(SMOOTH.objective(SMOOTH.leaves(500)))).sum().backward()
-        optimizer.step()
+    estimator = trained(DoubleCV(draws=2, scale=0.0), steps=100, copies=500)
     assert 0.5 < estimator.scale.item() < 1.5
-    ours, plain = gradients(estimator.eval()), gradients(RLOO(draws=2))
+    ours, plain = gradients(estimator), gradients(RLOO(draws=2))
     assert ours.var(0).sum() < 0.5 * plain.var(0).sum()
 
 
@@ -60,7 +65,7 @@ class OwnSlope(DoubleCV):
     """The gradient at the draw itself is in its control variate, whose mean is then not what is added."""
 
     def gradient(self, site: Site, signal: Tensor, slope: Tensor) -> Tensor:
-        return super().gradient(site, signal, slope.mean(0).expand_as(slope) if slope is not None else None)
+        return super().gradient(site, signal, slope.mean(0).expand_as(slope))
 
 
 class NotAdded(DoubleCV):

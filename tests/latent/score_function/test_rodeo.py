@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from discrete_latents.latent import RLOO, RODEO
 from tests.helpers.problems import Problem
-from tests.latent.score_function.test_double_cv import SMOOTH, gradients
+from tests.latent.score_function.test_double_cv import gradients, trained
 from tests.latent.score_function.test_unbiased import PROBLEMS, worst
 
 
@@ -34,13 +34,8 @@ def test_it_is_rloo_with_weights_of_0():
 
 def test_it_is_trained_to_less_variance_than_rloos():
     torch.manual_seed(0)
-    estimator = RODEO(draws=2, hidden=20)
-    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
-    for _ in range(80):
-        optimizer.zero_grad()
-        (-estimator(SMOOTH.objective(SMOOTH.leaves(200)))).sum().backward()
-        optimizer.step()
-    ours, plain = gradients(estimator.eval()), gradients(RLOO(draws=2))
+    estimator = trained(RODEO(draws=2, hidden=20), steps=80, copies=200)
+    ours, plain = gradients(estimator), gradients(RLOO(draws=2))
     assert ours.var(0).sum() < 0.5 * plain.var(0).sum()
 
 

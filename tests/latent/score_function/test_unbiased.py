@@ -203,7 +203,7 @@ MUTATIONS = {
     ("muprop", "no correction"): ("muprop.MuProp.control", lambda *a: (EXPANSION(*a)[0], 0.0)),
     ("rloo", "its own among the others"): SCORES[0.75],
     ("vimco", "no signal"): SCORES[0],
-    ("vimco", "no direct path"): ("vimco.log_weights", lambda *a: log_weights(*a).detach()),
+    ("vimco", "no direct path"): ("multi_sample.log_weights", lambda *a: log_weights(*a).detach()),
     ("vimco", "its own weight in its baseline"): ("vimco.VIMCO.without_each", lambda _self, log_weights: log_weights),
     ("disarm", "not antithetic"): ("disarm.DisARM.antithetic", lambda _self, site: sample(site.logits.detach())),
     ("disarm", "no likelier class"): ("disarm.Tensor.amax", lambda x, *_, **__: torch.ones_like(x[..., :1])),

@@ -28,6 +28,18 @@ class GumbelRao(Pathwise):
         self.draws = whole("draws", draws)
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-        hard = sample(logits)
-        perturbed = conditional_gumbels(logits.detach(), hard, self.draws) + (logits - logits.detach())
-        return with_gradient_of(layout.softmax(perturbed / self.temperature()).mean(0), hard)
+        hard, fixed = sample(logits), logits.detach()
+        return with_gradient_of(averaged_softmax(fixed, logits - fixed, hard, self.draws, self.temperature()), hard)
+
+
+def averaged_softmax(
+    around: Float[Tensor, "... K"],
+    moved: Float[Tensor, "... K"],
+    hard: Float[Tensor, "... K"],
+    draws: int,
+    temperature: Tensor,
+) -> Float[Tensor, "... K"]:
+    """The mean of softmax((a + G + moved) / τ), with a = `around`, over draws of G given that one-hot `hard` is the
+    largest class of a + G. moved: 0, with the gradient of the logits."""
+    perturbed = conditional_gumbels(around, hard, draws) + moved
+    return layout.softmax(perturbed / temperature).mean(0)

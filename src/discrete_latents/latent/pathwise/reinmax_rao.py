@@ -10,6 +10,7 @@ from discrete_latents.checks import finite, truth, whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import conditional_gumbels, gumbel_like, sample
 from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
+from discrete_latents.latent.pathwise.gumbel_rao import averaged_softmax
 from discrete_latents.latent.pathwise.reinmax import moving
 from discrete_latents.latent.temperature import Temperature
 
@@ -34,8 +35,9 @@ class ReinMaxRao(Pathwise):
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
         hard = sample(logits)
-        perturbed = conditional_gumbels(midpoint(logits, hard), hard, self.draws) + (logits - logits.detach())
-        soft = 2 * layout.softmax(perturbed / self.temperature()).mean(0) - layout.softmax(logits) / 2
+        middle, moved = midpoint(logits, hard), logits - logits.detach()
+        averaged = averaged_softmax(middle, moved, hard, self.draws, self.temperature())
+        soft = 2 * averaged - layout.softmax(logits) / 2
         return with_gradient_of(soft, hard)
 
 
@@ -68,10 +70,10 @@ class ReinMaxCV(Pathwise):
         noise, moved = gumbel_like(logits), logits - logits.detach()
         hard = layout.argmax_one_hot(logits.detach() + noise)
         middle = midpoint(logits, hard)
-        averaged = conditional_gumbels(middle, hard, self.draws) + moved
-        single = (conditional_gumbels(middle, hard) if self.conditional else middle + noise) + moved
         temperature = self.temperature()
-        added = layout.softmax(averaged / temperature).mean(0) - layout.softmax(single / temperature)
+        averaged = averaged_softmax(middle, moved, hard, self.draws, temperature)
+        single = (conditional_gumbels(middle, hard) if self.conditional else middle + noise) + moved
+        added = averaged - layout.softmax(single / temperature)
         soft = 2 * moving(middle.exp(), logits) - layout.softmax(logits) / 2 + self.scale * added
         return with_gradient_of(soft, hard)
 

@@ -16,6 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from discrete_latents.checks import positive, share, whole
 from discrete_latents.latent import masks
 from discrete_latents.latent.noise import current
+from discrete_latents.latent.sampler import without_autocast
 
 
 class MovingAverage(nn.Module):
@@ -51,7 +52,7 @@ class OneHidden(nn.Module):
         self.last = nn.Linear(hidden, 1)
 
     def forward(self, inputs: Float[Tensor, "... F"]) -> Float[Tensor, "..."]:
-        with torch.autocast(inputs.device.type, enabled=False):
+        with without_autocast(inputs.device):
             return self.last(self.hidden(inputs.to(self.last.weight.dtype)).tanh()).squeeze(-1)
 
 

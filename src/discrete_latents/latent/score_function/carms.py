@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.noise import uniform
+from discrete_latents.latent.score_function.broken_stick import first_stop, stop_chances
 from discrete_latents.latent.score_function.coupled import Coupled, Coupling
 from discrete_latents.latent.score_function.trace import Site
 
@@ -35,7 +36,7 @@ class CARMS(Coupled):
 
     def coupling(self, site: Site) -> Coupling:
         q, order = layout.softmax(site.logits.detach()).sort(-1)
-        stops = (q / q.flip(-1).cumsum(-1).flip(-1)).clamp(max=1)
+        stops = stop_chances(q)
         first = site.z.gather(-1, order).argmax(-1)
         sticks = torch.cat([first.unsqueeze(0), self.others(stops, first)])
         least = torch.minimum(sticks.unsqueeze(0), sticks.unsqueeze(1))
@@ -53,7 +54,7 @@ class CARMS(Coupled):
         rest = u.pow(1 / (self.draws - 1))  # 1 − d of the first draw: what is left of the simplex
         exponentials = -uniform((self.draws - 1, *stops.shape), stops.device).log()
         u = (1 - rest * exponentials / exponentials.sum(0)).pow(self.draws - 1)
-        return ((u < stops) | (number == len(number) - 1)).to(torch.int8).argmax(-1)
+        return first_stop(u < stops)
 
     def ratio(self, stops: Float[Tensor, "B N K"]) -> Float[Tensor, "B N K"]:
         """r of a pair of classes, by the first stick at which one of them stops."""

@@ -30,7 +30,7 @@ class ARM(Coupled):
         on, given = log_odds(site).sigmoid(), site.z[..., 1] > 0.5
         v = uniform(on.shape, on.device).to(on.dtype)
         u = torch.where(given, 1 - on * v, (1 - on) * v)  # uniform on the part of [0, 1] that gives b
-        return bits((u < on).to(on.dtype)), torch.stack([0.5 - u, u - 0.5], -1)
+        return layout.one_hot_pairs((u < on).long(), on.dtype), torch.stack([0.5 - u, u - 0.5], -1)
 
 
 class DisARM(ARM):
@@ -48,7 +48,7 @@ class DisARM(ARM):
     def antithetic(self, site: Site) -> Tensor:
         """b̃ given b: u is uniform on the part of [0, 1] that gives b, and 1 − u determines b̃."""
         chance = antithetic_chance(log_odds(site).sigmoid(), site.z[..., 1] > 0.5)
-        return bits((uniform(chance.shape, chance.device) < chance).to(site.z.dtype))
+        return layout.one_hot_pairs((uniform(chance.shape, chance.device) < chance).long(), site.z.dtype)
 
 
 def antithetic_chance(on: Tensor, given: Bool[Tensor, "*S"]) -> Tensor:
@@ -61,8 +61,3 @@ def antithetic_chance(on: Tensor, given: Bool[Tensor, "*S"]) -> Tensor:
 
 def log_odds(site: Site) -> Float[Tensor, "*S B N"]:
     return (site.logits[..., 1] - site.logits[..., 0]).detach()
-
-
-def bits(on: Float[Tensor, "*S B N"]) -> Float[Tensor, "*S B N 2"]:
-    """One-hot vectors of bits."""
-    return torch.stack([1 - on, on], -1)

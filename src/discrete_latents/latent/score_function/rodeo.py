@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from discrete_latents.checks import finite, whole
 from discrete_latents.latent import layout
+from discrete_latents.latent.sampler import without_autocast
 from discrete_latents.latent.score_function.slopes import WithSlopes
 from discrete_latents.latent.score_function.trace import Site
 
@@ -20,7 +21,7 @@ class Surrogates(nn.Module):
         self.last = nn.Linear(hidden, 2)
 
     def forward(self, change: Float[Tensor, "*S"], value: Float[Tensor, "..."]) -> tuple[Tensor, Tensor]:
-        with torch.autocast(change.device.type, enabled=False):
+        with without_autocast(change.device):
             hidden = [
                 layer(inputs.to(self.last.weight.dtype).unsqueeze(-1))
                 for layer, inputs in ((self.change, change), (self.value, value))

@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 
 from discrete_latents.latent import layout
 from discrete_latents.latent.noise import uniform
+from discrete_latents.latent.score_function.broken_stick import first_stop, stop_chances
 from discrete_latents.latent.score_function.coupled import Coupled, Coupling
 from discrete_latents.latent.score_function.disarm import antithetic_chance
 from discrete_latents.latent.score_function.trace import Site
@@ -65,11 +66,10 @@ class StickBreakingDisARM(TreeDisARM):
 
     def parting(self, q: Float[Tensor, "B N K"], codes: Int[Tensor, "B N"]) -> Parting:
         number = torch.arange(q.shape[-1], device=q.device)
-        on = q / q.flip(-1).cumsum(-1).flip(-1)
+        on = stop_chances(q)
         own = codes.unsqueeze(-1)
         chance = torch.where(number > own, on, antithetic_chance(on, number == own))
-        stop = (uniform(chance.shape, chance.device) < chance) | (number == len(number) - 1)
-        others = stop.to(torch.int8).argmax(-1)
+        others = first_stop(uniform(chance.shape, chance.device) < chance)
         least = torch.minimum(codes, others).unsqueeze(-1)
         first, later = number == least, number > least
         mine = (codes < others).unsqueeze(-1)

@@ -3,14 +3,10 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from discrete_latents.checks import whole
-from discrete_latents.latent import layout
-from discrete_latents.latent.estimator import Estimator, Objective
-from discrete_latents.latent.sampler import log_weights
-from discrete_latents.latent.score_function.trace import Recorder
+from discrete_latents.latent.score_function.multi_sample import MultiSample
 
 
-class WakeWake(Estimator):
+class WakeWake(MultiSample):
     """Reweighted wake–sleep with the wake phase of both networks (Bornschein, Bengio 2015; Le, Kosiorek, Siddharth,
     Teh, Wood 2019).
 
@@ -22,16 +18,9 @@ class WakeWake(Estimator):
     samples: m, at least 2.
     """
 
-    def __init__(self, samples: int = 5) -> None:
-        super().__init__(whole("samples", samples, least=2))
+    def signal(self, log_weights: Float[Tensor, "m B"], bound: Float[Tensor, " B"]) -> Float[Tensor, "m B"]:
+        return log_weights.softmax(0)
 
-    def forward(self, objective: Objective) -> Float[Tensor, " B"]:
-        recorder = Recorder((self.samples,), sampled=True)
-        weights = log_weights(objective, recorder)
-        bound = layout.log_mean_exp(weights)
-        normalised = weights.detach().softmax(0)[..., None, None]
-        for site, (_, prior) in zip(recorder.sites, recorder.calls, strict=True):
-            # The weights hold −log q where there is a prior, whose own gradient is to go.
-            times = 1 if prior is None else 2
-            bound = bound + site.with_gradient(times * normalised * site.score()).sum(0)
-        return bound
+    def share(self, prior: Tensor | None) -> int:
+        # The weights hold −log q where there is a prior, whose own gradient is to go.
+        return 1 if prior is None else 2
