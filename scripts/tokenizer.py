@@ -1,14 +1,14 @@
 """Compares estimators and quantisers on one image tokeniser, one network and one budget.
 
     python -m scripts.tokenizer                                    # three seeds, K = 512 and 8,192
-    python -m scripts.tokenizer --latents reinmax fsq --codes 512 --seeds 1 trainer.max_epochs=2
+    python -m scripts.tokenizer --latents fsq gumbel_softmax,beta.start=1 --codes 512 --seeds 1 trainer.max_epochs=2
     python -m scripts.tokenizer --only-report
 
 Each cell is a run of an experiment and a run of experiment=code_prior on its codes. Runs that are stopped are resumed
 by the same command, and completed ones are not repeated.
 """
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,9 @@ from discrete_latents.config.command_parser import CommandParser, whole_number
 from discrete_latents.config.compose import group_options
 from discrete_latents.errors import fail
 
-LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax", "vq", "fsq", "lfq"]
+ESTIMATORS = ["gumbel_softmax", "st_gumbel", "reinmax"]
+OTHER_RATES = ["gumbel_softmax,beta.start=1", "gumbel_softmax,beta.start=2"]
+LATENTS = [*ESTIMATORS, *OTHER_RATES, "vq", "fsq", "lfq"]
 METRICS = {
     "code_usage": ("usage", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),
@@ -33,15 +35,14 @@ METRICS = {
 """Columns: of a metric its heading and format."""
 
 Cell = tuple[str, int, int]
-"""An option of `latent`, K and a seed."""
+"""An option of `latent` with further settings after commas, K and a seed."""
 
 
 def main() -> None:
     parser = CommandParser(__doc__)
     add = parser.add_argument
-    names = group_options()["latent"]
     add("overrides", nargs="*", metavar="key=value", help="further settings of the tokenisers")
-    add("--latents", nargs="+", default=LATENTS, choices=names, metavar="LATENT", help="options of latent")
+    add("--latents", nargs="+", type=latent, default=LATENTS, metavar="LATENT[,key=value]", help="options of latent")
     add("--codes", nargs="+", type=whole_number(2), default=[512, 8192], metavar="K", help="sizes of the codebook")
     add("--seeds", type=whole_number(), default=3, help="number of seeds, from 0")
     add("--experiment", default="tokenizer_patches", help="option of experiment")
@@ -50,6 +51,16 @@ def main() -> None:
     add("--output", type=Path, default=Path("results"), help="folder of the report")
     add("--only-report", action="store_true", help="train nothing, and report what is completed")
     compare(parser.parse_intermixed_args())
+
+
+def latent(text: str) -> str:
+    """An option of `latent`, with settings. Raises ArgumentTypeError for what is none."""
+    name, *settings = text.split(",")
+    if name not in (names := group_options()["latent"]):
+        raise ArgumentTypeError(f"must be one of {', '.join(names)}, got {name!r}")
+    if wrong := [each for each in settings if "=" not in each]:
+        raise ArgumentTypeError(f"must have key=value after a comma, got {wrong[0]!r}")
+    return text
 
 
 def compare(arguments: Namespace) -> None:
@@ -68,12 +79,13 @@ def compare(arguments: Namespace) -> None:
 def measured(cell: Cell, arguments: Namespace) -> dict[str, Any] | None:
     """The row of a cell; None where one of its two runs is not completed."""
     latent, codes, seed = cell
-    folder = (arguments.runs / f"{latent}_{codes}_{seed}").absolute()
-    chosen = [f"experiment={arguments.experiment}", f"latent={latent}", f"model.num_classes={codes}", f"seed={seed}"]
+    name, *own = latent.split(",")
+    folder = (arguments.runs / f"{latent.translate(str.maketrans(',=', '__'))}_{codes}_{seed}").absolute()
+    chosen = [f"experiment={arguments.experiment}", f"latent={name}", f"model.num_classes={codes}", f"seed={seed}"]
     prior = folder.with_name(f"{folder.name}_prior")
     second = ["experiment=code_prior", f"tokenizer={folder}", f"seed={seed}"]
     second.append(f"trainer.max_epochs={arguments.prior_epochs}")
-    first = run([*chosen, *arguments.overrides], folder, arguments.only_report)
+    first = run([*chosen, *arguments.overrides, *own], folder, arguments.only_report)
     bits = first and run(second, prior, arguments.only_report)
     if first is None or bits is None:
         return None
@@ -112,7 +124,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for latent, codes in dict.fromkeys((row["latent"], row["codes"]) for row in rows):
         of_cell = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
         shown = [spread([metrics[name] for metrics in of_cell], form) for name, (_, form) in METRICS.items()]
-        lines.append(f"| `{latent}` | {codes:,} | {' | '.join(shown)} |")
+        name, *own = latent.split(",")
+        lines.append(f"| {', '.join(f'`{each}`' for each in (name, *own))} | {codes:,} | {' | '.join(shown)} |")
     return "\n".join([*lines, ""])
 
 

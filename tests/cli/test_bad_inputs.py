@@ -80,6 +80,7 @@ BAD_SETTINGS = [
     case(f"{SSL} data.augmentation=shift", "data.augmentation must be an object, by its _target_", "got 'shift'"),
     case("experiment=ssl_mnist data=digits data.augmentation.degrees=200", "data.augmentation.degrees must be", "200"),
     case("experiment=ssl_mnist data=digits data.augmentation.zoom=1", "data.augmentation.zoom must be", "got 1"),
+    case("experiment=tokenizer_patches data.augmentation.flip=yes", "data.augmentation.flip must be", "got 'yes'"),
     case("data.seed=-3", "data.seed must be a whole number of at least 0, got -3"),
     case("data.reshuffled=maybe", f"data.reshuffled {TRUE_OR_FALSE}, got 'maybe'"),
     case("data.batch_size=1.5", "data.batch_size must be a whole number of at least 1, got 1.5"),

@@ -232,6 +232,20 @@ def test_float_images_are_augmented_as_bytes_are(mode):
     assert torch.equal(*read)
 
 
+@pytest.mark.parametrize("mode", ["grey", "fixed", "threshold"])
+def test_all_images_are_augmented_where_none_is_labelled(mode):
+    """In training; validation and the test have the images as they are."""
+    data, plain = (ImageData("greys", greys, mode, batch_size=5, augmentation=each) for each in (mirror, None))
+    data.setup()
+    plain.setup()
+    assert torch.equal(images(data.train_dataloader()), images(plain.train_dataloader()).flip(-1))
+    assert torch.equal(images(data.test_dataloader()), images(plain.test_dataloader()))
+
+
+def mirror(x):
+    return x.flip(-1)
+
+
 def test_turned_floats_are_not_rounded():
     x = torch.rand(5, 1, 8, 8)
     turned = Augmentation(degrees=20.0)(x)

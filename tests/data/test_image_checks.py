@@ -372,11 +372,6 @@ def test_an_augmentation_is_tried_on_copies_and_without_trainings_noise(good):
     assert torch.equal(torch.get_rng_state(), noise)
 
 
-def test_an_augmentation_without_labelled_images_is_refused(good):
-    with pytest.raises(ValueError, match=r"^augmentation must be null where labelled is null"):
-        ImageData("mine", from_source(good).source, augmentation=Augmentation(shift=1))
-
-
 @pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "labelled_batch_size"])
 def test_a_batch_may_be_larger_than_its_split(good, name):
     data = ImageData("mine", from_source(good).source, "grey", labelled=6, **{name: 1000})

@@ -110,6 +110,14 @@ def test_binarised_images_stay_binary_and_unlabelled_ones_as_they_are():
     assert not torch.equal(images[:20], changed[:20])
 
 
+def test_half_of_the_images_are_mirrored():
+    image = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    seen = Augmentation(flip=True)(image.repeat(5_000, 1, 1, 1)).unflatten(0, (5_000, 2))
+    kept, mirrored = ((seen == each).flatten(2).all(-1) for each in (image, image.flip(-1)))
+    assert torch.equal(kept, ~mirrored)
+    assert ((kept.sum(0) - 2_500).abs() < 5 * 1_250**0.5).all()
+
+
 @pytest.mark.parametrize("settings", [{"shift": -1}, {"degrees": 200}, {"zoom": 1.0}])
 def test_an_augmentation_that_cannot_be_is_refused(settings: dict):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):

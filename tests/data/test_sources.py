@@ -194,7 +194,7 @@ def test_no_pixel_of_the_photographs_is_in_two_splits(monkeypatch, tmp_path):
 
 def test_patches_are_rgb_of_both_photographs():
     splits = patches()
-    assert [tuple(part.x.shape) for part in splits] == [(3864, 3, 32, 32), (460, 3, 32, 32), (460, 3, 32, 32)]
+    assert [tuple(part.x.shape) for part in splits] == [(8102, 3, 32, 32), (1254, 3, 32, 32), (1014, 3, 32, 32)]
     assert all(part.x.dtype == torch.uint8 for part in splits)
     assert all(part.labels.bincount().tolist() == [len(part.x) // 2] * 2 for part in splits)
     assert torch.equal(patches().test.x, splits.test.x)

@@ -1,4 +1,4 @@
-"""Random changes of training images that keep their class."""
+"""Random changes of training images."""
 
 import math
 
@@ -7,25 +7,27 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from discrete_latents.checks import share, whole
+from discrete_latents.checks import share, truth, whole
 
 
 class Augmentation:
-    """Random rotation, zoom and shift of each image, on a black background.
+    """Random mirroring, rotation, zoom and shift of each image, on a black background.
 
     degrees: the largest angle of rotation about the centre, in either direction. zoom: images are scaled by a factor in
     [1 − zoom, 1 + zoom], with bilinear interpolation. shift: the largest translation in either direction, in whole
-    pixels. Raises ValueError for a shift below 0 or, when called, not below the size of the images, for degrees outside
-    [0, 180], and for a zoom outside [0, 1); when called, also for vectors, and for rotation or zoom of whole numbers
-    other than uint8, which may be classes.
+    pixels. flip: mirrors half of the images, left to right. Raises ValueError for a shift below 0 or, when called, not
+    below the size of the images, for degrees outside [0, 180], for a zoom outside [0, 1), and unless flip is a truth
+    value; when called, also for vectors, and for rotation or zoom of whole numbers other than uint8, which may be
+    classes.
     """
 
-    def __init__(self, shift: int = 0, degrees: float = 0.0, zoom: float = 0.0) -> None:
+    def __init__(self, shift: int = 0, degrees: float = 0.0, zoom: float = 0.0, flip: bool = False) -> None:
         self.shift = whole("shift", shift, least=0)
         if isinstance(degrees, bool | str) or not 0 <= degrees <= 180:
             raise ValueError(f"degrees must be from 0 to 180, got {degrees!r}")
         self.degrees = degrees
         self.zoom = share("zoom", zoom)
+        self.flip = truth("flip", flip)
 
     def __call__(self, pixels: Shaped[Tensor, "n C H W"]) -> Shaped[Tensor, "n C H W"]:
         if pixels.dim() != 4:
@@ -40,7 +42,14 @@ class Augmentation:
             raise ValueError(f"shift must be below the size of the images, {size}, got {self.shift}")
         if self.degrees or self.zoom:
             pixels = turned(pixels, self.degrees, self.zoom)
+        if self.flip:
+            pixels = flipped(pixels)
         return shifted(pixels, self.shift) if self.shift else pixels
+
+
+def flipped(pixels: Shaped[Tensor, "n C H W"]) -> Shaped[Tensor, "n C H W"]:
+    mirrored = torch.rand(len(pixels), device=pixels.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
 
 
 def turned(pixels: Shaped[Tensor, "n C H W"], degrees: float, zoom: float) -> Shaped[Tensor, "n C H W"]:

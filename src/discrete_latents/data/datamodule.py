@@ -39,8 +39,8 @@ class ImageData(pl.LightningDataModule):
         labelled_batch_size: labelled images in a semi-supervised batch, before its `batch_size` unlabelled ones. They
             repeat if there are fewer.
         label_seed: determines which images keep their label.
-        augmentation: applied to the labelled training images at every read; maps images to images of the same type
-            and shape, before binarisation.
+        augmentation: applied to training images at every read, to the labelled ones alone where `labelled` is set; maps
+            images to images of the same type and shape, before binarisation.
         kind: what the values are: grey, real or whole (`kinds.DECLARED`). None: derived from their type and range.
 
     A split without labels gets labels of -1. `classes` holds the largest label plus one for each split, or 0 without
@@ -79,8 +79,6 @@ class ImageData(pl.LightningDataModule):
             inspect.signature(source).bind()
         except TypeError as error:
             raise ValueError(f"source must be callable with what data.source sets, got {error}") from error
-        if augmentation is not None and labelled is None:
-            raise ValueError("augmentation must be null where labelled is null, since it changes labelled images alone")
         self.name = name
         self.source = source
         self.binarization = binarization
@@ -201,9 +199,9 @@ class ImageData(pl.LightningDataModule):
         if shuffled and self.labelled is not None:
             known, unknown = (labels >= 0).nonzero().squeeze(-1), (labels < 0).nonzero().squeeze(-1)
             order = MixedOrder(known, unknown, self.labelled_batch_size, self.seed, rank, world, self.reshuffled)
-            if self.augmentation is not None:
-                drawn = self.binarization not in ("grey", None)
-                read = functools.partial(self.read_augmented, draw if drawn else self.read)
+        if shuffled and self.augmentation is not None:
+            drawn = self.binarization not in ("grey", None)
+            read = functools.partial(self.read_augmented, draw if drawn else self.read)
         return Batches(pixels.to(device), labels.to(device), batch_size, order, read)
 
     def example(self, count: int = 2) -> tuple[Tensor, Tensor]:
@@ -216,8 +214,8 @@ class ImageData(pl.LightningDataModule):
         return self.read(self.pixels[split][:count].to(device)), self.labels[split][:count].to(device)
 
     def read_augmented(self, read: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """A batch with its labelled images augmented."""
-        count = self.labelled_batch_size
+        """A batch with its images augmented, the labelled ones alone where `labelled` is set."""
+        count = len(pixels) if self.labelled is None else self.labelled_batch_size
         return read(torch.cat([self.augmented(pixels[:count]), pixels[count:]]))
 
     def augmented(self, pixels: Tensor) -> Tensor:

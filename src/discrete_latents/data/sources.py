@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from jaxtyping import Int, Shaped
+from torch import Tensor
 
 from discrete_latents.checks import whole
 from discrete_latents.data.image_checks import check_label_layout, check_layout
@@ -24,6 +26,9 @@ PHOTOGRAPHS = Path(__file__).with_name("photographs.npz")
 
 PATCH = 32
 """Pixels a side."""
+
+TILES = 4, 6
+"""Of a photograph, down and across."""
 
 COLOURED = {"CIFAR10": ({"train": True}, {"train": False}), "SVHN": ({"split": "train"}, {"split": "test"})}
 """torchvision's classes of RGB images, and what chooses their training and test images."""
@@ -51,29 +56,34 @@ def digit_counts() -> Splits:
     return Splits(*(Images(counts[part], labels[part]) for part in (train, val, test)))
 
 
-def patches(stride: int = 4) -> Splits:
+def patches(stride: int = 2) -> Splits:
     """Patches of 32×32 RGB pixels of two photographs, part of this package; the label is the photograph's number.
 
-    Each photograph is cut into vertical bands, and a patch lies within one: no pixel is in two splits. Patches are
-    `stride` pixels apart, in an order shuffled once. Raises ValueError unless stride is a whole number of at least 1.
+    Each photograph is cut into 4×6 tiles, of which every fifth is for validation and every fifth for testing. A patch
+    lies within the tiles of one split: no pixel is in two splits. Patches are `stride` pixels apart, in an order
+    shuffled once. Raises ValueError unless stride is a whole number of at least 1.
     """
     whole("source.stride", stride)
-    bands = {"train": [(0, 96), (192, 320)], "val": [(96, 144)], "test": [(144, 192)]}
     with np.load(PHOTOGRAPHS, allow_pickle=False) as file:
         photographs = [torch.from_numpy(file[name]).movedim(-1, 0) for name in ("china", "flower")]
     splits = []
-    for parts in bands.values():
-        found = [[cut(photograph[..., left:right], stride) for left, right in parts] for photograph in photographs]
-        x = [torch.cat(regions) for regions in found]
-        labels = torch.cat([torch.full((len(each),), number) for number, each in enumerate(x)])
+    for number in range(len(Splits._fields)):
+        x = [cut(each, stride)[cut(split_of_pixels(each) == number, stride).flatten(1).all(1)] for each in photographs]
+        labels = torch.cat([torch.full((len(each),), photograph) for photograph, each in enumerate(x)])
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         splits.append(Images(torch.cat(x)[order], labels[order]))
     return Splits(*splits)
 
 
-def cut(region: torch.Tensor, step: int) -> torch.Tensor:
-    """All patches of a region, (C, H, W), `step` pixels apart: (n, C, 32, 32)."""
-    return region.unfold(1, PATCH, step).unfold(2, PATCH, step).flatten(1, 2).movedim(1, 0).contiguous()
+def split_of_pixels(photograph: Shaped[Tensor, "C H W"]) -> Int[Tensor, "1 H W"]:
+    """The number of each pixel's split: of five tiles in a row, one is for validation, one for testing."""
+    down, right = (torch.arange(size) * count // size for size, count in zip(photograph.shape[1:], TILES, strict=True))
+    return torch.tensor([0, 1, 0, 2, 0])[(2 * down[:, None] + right) % 5].unsqueeze(0)
+
+
+def cut(image: Shaped[Tensor, "C H W"], stride: int) -> Shaped[Tensor, "n C h w"]:
+    """All patches of an image, `stride` pixels apart."""
+    return image.unfold(1, PATCH, stride).unfold(2, PATCH, stride).flatten(1, 2).movedim(1, 0).contiguous()
 
 
 def arrays(folder: str) -> Splits:
