@@ -10,9 +10,10 @@ from tests.test_imports import MODULES, NAMES
 OTHERS = {
     *("_target_", "_fields", "_asdict", "_get_node", "_get_help_string"),
     *("_linear_pointwise", "_foreach_add_", "_fused_adam_", "_fused_adamw_"),
+    *("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_is_profiler_enabled"),
     *("_save_to_state_dict", "_load_from_state_dict"),
 }
-"""Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels and what a module overrides to say
+"""Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels, hooks and what a module overrides to say
 how it is saved, each in one module."""
 
 LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}

@@ -117,7 +117,7 @@ class Batches:
         for index in order[self.position :]:
             self.position += 1
             # index_select copies whole images; indexing copies pixel by pixel and is nine times slower.
-            yield self.to_float(self.pixels.index_select(0, index)), self.labels[index]
+            yield self.to_float(self.pixels.index_select(0, index)), self.labels.index_select(0, index)
 
     def state_dict(self) -> dict[str, Any]:
         epoch, position = self.resume_at  # not taken up yet where a resumed run begins with a validation

@@ -51,8 +51,13 @@ class Bernoulli(Likelihood):
 
 
 def summed(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:
-    """Σ (x l − max(l, 0) + log σ(|l|)) over the pixels, with one logarithm per 16 of them."""
-    return total(x, logits, logits.abs().sigmoid_())
+    """Σ (x l − max(l, 0) − log(1 + e^−|l|)) over the pixels.
+
+    Of all functions that come to it, exponential and logarithm are the fast ones on a CPU: a sigmoid or log(1 + x)
+    takes 5 to 9 times as long. An e^−|l| that 1 + e^−|l| loses is below 6e-8 nats.
+    """
+    nll = logits.abs().neg_().exp_().add_(1).log_()
+    return nll.add_(logits.clamp(min=0)).addcmul_(x, logits, value=-1).sum(-1).neg_()
 
 
 def summed_in_cache(x: Float[Tensor, "B P"], logits: Float[Tensor, "S B P"]) -> Float[Tensor, "S B"]:
@@ -64,35 +69,25 @@ def summed_in_cache(x: Float[Tensor, "B P"], logits: Float[Tensor, "S B P"]) -> 
     return torch.cat([torch.cat([summed(own, some) for some in drawn.split(samples)]) for own, drawn in parts], 1)
 
 
-def total(
-    x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"], likelier: Float[Tensor, "*S B P"]
-) -> Float[Tensor, "*S B"]:
-    """`summed`, given σ(|l|): at least 1/2, so the product of 16 is a normal number."""
-    products = likelier.unflatten(-1, (math.gcd(x.shape[-1], 16), -1)).prod(-2)
-    return products.log_().sum(-1) - torch.addcmul(logits.clamp(min=0), x, logits, value=-1).sum(-1)
-
-
 class Summed(Function):
-    """`summed`, with the gradient x − σ(l) of torch's cross-entropy and one sigmoid for both; without AVX-512 in half
-    of its time.
+    """`summed`, with the gradient x − σ(l) of torch's cross-entropy, in a third of its time.
 
     Not for the transforms of `torch.func`, whose form of a Function costs a tenth of a millisecond a call.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, logits: Tensor) -> Tensor:
-        probabilities = logits.sigmoid()
-        ctx.save_for_backward(x, logits, probabilities)
-        return total(x, logits, torch.maximum(probabilities, 1 - probabilities))
+        ctx.save_for_backward(x, logits)
+        return summed(x, logits)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor]:
-        (slope,), (x, logits, probabilities) = slopes, ctx.saved_tensors
+        (slope,), (x, logits) = slopes, ctx.saved_tensors
         slope = slope.unsqueeze(-1)
-        if torch.is_grad_enabled():  # differentiated again
-            probabilities = logits.sigmoid()
         to_x = (slope * logits).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
-        return to_x, slope * (x - probabilities)
+        if torch.is_grad_enabled():  # differentiated again
+            return to_x, slope * (x - logits.sigmoid())
+        return to_x, (-logits).exp_().add_(1).reciprocal_().sub_(x).mul_(-slope)
 
 
 def compiled_sum(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:
