@@ -196,7 +196,6 @@ class FastEpochLoop(ExactEpochLoop):
         self.customised = None
         self._results.changed = True
 
-
     def is_plain(self, data_fetcher: _DataFetcher) -> bool:
         """Whether this batch needs none of the features that only Lightning's own `advance` supports.
 

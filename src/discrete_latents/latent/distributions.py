@@ -5,13 +5,16 @@ sum over the N latents and are in nats. Everything is computed in log space.
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import Function
 
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.noise import drawn_from, gumbel, uniform
+from discrete_latents.latent.tape import transformed
 
 MANY_CLASSES = 1024
 IN_CACHE = 2**18
@@ -134,15 +137,60 @@ def categorical_kl(logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#
     It is 0 if q = p, log K for a one-hot q under a uniform prior, and +inf if the prior masks a class that q does not.
     """
     if masks.visible(logits):
-        log_q, log_p = layout.log_softmax(logits), layout.log_softmax(prior)
-        kl = (log_q.exp() * (log_q - log_p)).sum((-1, -2))
+        kl = divergence(logits, prior)
         if (total := masks.seen(masks.untransformed(kl).sum())) is not None and abs(total) < -masks.LOWEST:
             return kl  # no mask, or the same in both
         masks.refuse_impossible(logits)
-    log_q, log_p = layout.log_softmax(logits), layout.log_softmax(masks.with_finite_logits(prior))
+    return divergence(logits, masks.with_finite_logits(prior), masked=True)
+
+
+def divergence(
+    logits: Float[Tensor, "*batch N K"], prior: Float[Tensor, "*#batch N K"], masked: bool = False
+) -> Float[Tensor, "*batch"]:
+    """`categorical_kl` of finite logits. masked: whether some are of masked classes."""
+    parts = layout.classes_first(logits), layout.classes_first(prior)
+    if transformed(logits) or transformed(prior):
+        return terms(*parts, masked)[0].sum((-1, -2))
+    return Divergence.apply(*parts, masked)  # type: ignore[return-value]
+
+
+def terms(logits: Tensor, prior: Tensor, masked: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """q (log q − log p) of each class, q, and log p; all with classes first."""
+    log_q, log_p = torch.log_softmax(logits, -2), torch.log_softmax(prior, -2)
     q = log_q.exp()
+    if not masked:
+        return q * (log_q - log_p), q, log_p
     log_ratio = log_q - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
-    return (q * log_ratio.masked_fill(q == 0, 0.0)).sum((-1, -2))
+    return q * log_ratio.masked_fill(q == 0, 0.0), q, log_p
+
+
+class Divergence(Function):
+    """`divergence`, with its gradient in closed form: of the logits q (log q − log p − KL), of the prior's p − q."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, prior: Tensor, masked: bool) -> Tensor:
+        ctx.masked = masked
+        of_classes, q, log_p = terms(logits, prior, masked)
+        of_latents = of_classes.sum(-2, keepdim=True)
+        ctx.save_for_backward(logits, prior, of_classes, of_latents, q, log_p)
+        return of_latents.sum((-1, -2))
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        logits, prior, of_classes, of_latents, q, log_p = ctx.saved_tensors
+        slope = slopes[0].unsqueeze(-1).unsqueeze(-1)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # differentiated again
+            with torch.enable_grad():
+                kl = terms(logits, prior, ctx.masked)[0].sum((-1, -2))
+            wanted = [part for part, needed in zip((logits, prior), ctx.needs_input_grad, strict=False) if needed]
+            found = iter(torch.autograd.grad(kl, wanted, slopes[0], create_graph=True))
+            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:2]), None
+        to_logits = to_prior = None
+        if ctx.needs_input_grad[0]:
+            to_logits = ((of_classes - q * of_latents) * slope).sum_to_size(logits.shape)
+        if ctx.needs_input_grad[1]:
+            to_prior = ((log_p.exp() - q) * slope).sum_to_size(prior.shape)
+        return to_logits, to_prior, None
 
 
 def exp_concrete(

@@ -65,7 +65,8 @@ def inductor_options() -> dict[str, Any]:
     AVX-512 is compiled anew where there is AVX2 alone, or torch is held to it, and then computes half of the numbers.
     """
     width = {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
-    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True}
+    # More than 8 operations that are read twice, as Gumbel noise by a softmax, are computed once; by default 30.
+    options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True, "realize_opcount_threshold": 8}
     return options | ({"cpp.simdlen": width} if width else {})
 
 

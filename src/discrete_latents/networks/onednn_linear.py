@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn import functional
 
 from discrete_latents.latent.tape import transformed
 
@@ -22,6 +23,10 @@ class OneDNNLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
         plain = not (torch.is_autocast_enabled("cpu") or transformed(x) or transformed(self.weight))
+        if float32 and plain and torch.compiler.is_compiling() and not FASTER:
+            # A sum would become `addmm`, which copies the bias into all rows first; the compiler subtracts it where it
+            # next reads the product.
+            return functional.linear(x, self.weight) - (-self.bias)
         if not (float32 and FASTER and plain):
             return super().forward(x)
         y: Tensor = Product.apply(x.reshape(-1, self.in_features), self.weight, self.bias)  # type: ignore[assignment]
