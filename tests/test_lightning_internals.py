@@ -296,6 +296,16 @@ class Logs(Regression):
         self.log("epoch_end", torch.tensor(1.0))
 
 
+class LogsSeldom(Regression):
+    """Logs once an epoch, under the name of a metric of the validation too."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        if batch_idx == 2:
+            self.log("val/loss", loss, prog_bar=True, on_epoch=True)
+        return loss
+
+
 class Scheduled(Regression):
     scheduler, settings = torch.optim.lr_scheduler.StepLR, {"step_size": 2}
     every: ClassVar[dict[str, Any]] = {"interval": "step"}
@@ -434,6 +444,7 @@ CASES = [
     case("nothing"),
     case("logging", module=Logs),
     case("logging every step", module=Logs, log_every_n_steps=1),
+    case("logging once an epoch", module=LogsSeldom, val_check_interval=3),
     case("logging by a callback", callbacks=lambda: [Logged()]),
     case("no logging", module=Logs, log_every_n_steps=0),
     case("rate monitor", module=Scheduled, callbacks=lambda: [LearningRateMonitor()], log_every_n_steps=1),

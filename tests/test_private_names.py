@@ -13,8 +13,8 @@ OTHERS = {
     *("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_is_profiler_enabled"),
     *("_save_to_state_dict", "_load_from_state_dict"),
 }
-"""Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels, hooks and what a module overrides to say
-how it is saved, each in one module."""
+"""Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels, hooks and what a module overrides to
+say how it is saved, each in one module."""
 
 LOOPS = {"fit_loop", "epoch_loop", "val_loop", "validate_loop", "batch_progress"}
 """Of Lightning, private but for the name."""

@@ -188,12 +188,10 @@ class FastEpochLoop(ExactEpochLoop):
         self._results = NotedResults(training=True)
         self.listeners: dict[str, list[Callable[..., Any]]] = {}
         self.listening: list[pl.Callback] = []
-        self.customised: bool | None = None
 
     def reset(self) -> None:
         super().reset()
         self.listeners.clear()
-        self.customised = None
         self._results.changed = True
 
     def is_plain(self, data_fetcher: _DataFetcher) -> bool:
@@ -204,6 +202,7 @@ class FastEpochLoop(ExactEpochLoop):
         """
         trainer, strategy = self.trainer, self.trainer.strategy
         model, precision = strategy.lightning_module, strategy.precision_plugin
+        callbacks = trainer.callbacks if CALLBACK else []  # type: ignore[attr-defined]
         return (
             not self.restarting
             and type(data_fetcher) is _PrefetchDataFetcher
@@ -219,17 +218,10 @@ class FastEpochLoop(ExactEpochLoop):
             and getattr(precision, "scaler", None) is None
             and len(strategy.optimizers) == 1
             and not isinstance(strategy.optimizers[0], LightningOptimizer)
-            and not self.is_customised(model)
+            and not overrides(model, MODULE)
+            and not (trainer.datamodule and overrides(trainer.datamodule, DATA))  # type: ignore[attr-defined]
+            and not any(overrides(callback, CALLBACK) for callback in callbacks)
         )
-
-    def is_customised(self, model: pl.LightningModule) -> bool:
-        """Whether, in this epoch, a hook is overridden that `hook` does not call."""
-        self.follow_callbacks()
-        if self.customised is None:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            overridden = overrides(model, MODULE) or (data is not None and overrides(data, DATA))
-            self.customised = overridden or any(overrides(callback, CALLBACK) for callback in self.listening)
-        return self.customised
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Trains on one batch.
@@ -321,19 +313,14 @@ class FastEpochLoop(ExactEpochLoop):
         attributes["_current_fx_name"] = outer
         return answer
 
-    def follow_callbacks(self) -> None:
-        """Forgets what was found of the callbacks where the trainer now has others."""
+    def listeners_of(self, name: str) -> list[Callable[..., Any]]:
+        """The callbacks' own versions of a hook: of this epoch, and of the callbacks that the trainer has now."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         if callbacks != self.listening:
             self.listening = list(callbacks)
             self.listeners.clear()
-            self.customised = None
-
-    def listeners_of(self, name: str) -> list[Callable[..., Any]]:
-        """The callbacks' own versions of a hook: of this epoch, and of the callbacks that the trainer has now."""
-        self.follow_callbacks()
         if name not in self.listeners:
-            functions = [getattr(callback, name) for callback in self.listening]
+            functions = [getattr(callback, name) for callback in callbacks]
             plain = getattr(pl.Callback, name)
             self.listeners[name] = [
                 function
