@@ -23,7 +23,7 @@ class OneDNNLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
         plain = not (torch.is_autocast_enabled("cpu") or transformed(x) or transformed(self.weight))
-        if float32 and plain and torch.compiler.is_compiling() and not FASTER:
+        if float32 and plain and self.bias is not None and torch.compiler.is_compiling() and not FASTER:
             # A sum would become `addmm`, which copies the bias into all rows first; the compiler subtracts it where it
             # next reads the product.
             return functional.linear(x, self.weight) - (-self.bias)
