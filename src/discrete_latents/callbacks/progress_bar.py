@@ -1,6 +1,5 @@
 """One progress bar for all of training."""
 
-import time
 from typing import Any
 
 import lightning.pytorch as pl
@@ -36,7 +35,6 @@ class RunProgress(ProgressBar):
         self.refresh_rate = refresh_rate
         self.enabled = True
         self.progress: Progress | None = None
-        self.due = 0.0
 
     def disable(self) -> None:
         self.enabled = False
@@ -87,21 +85,16 @@ class RunProgress(ProgressBar):
         self.start(trainer, "train", "steps", trainer.estimated_stepping_batches, trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self.progress is not None and (now := time.monotonic()) >= self.due:
-            self.due = now + 0.5 / self.refresh_rate  # more often nobody sees, and it takes as long as small operations
+        if self.progress is not None:
             self.progress.update(self.task, completed=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.progress is not None:
             limit = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
             epoch = f"epoch {trainer.current_epoch + 1}{limit}"
-            self.progress.update(
-                self.task, completed=trainer.global_step, description=epoch, values=self.values(trainer)
-            )
+            self.progress.update(self.task, description=epoch, values=self.values(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.progress is not None:
-            self.progress.update(self.task, completed=trainer.global_step)
         self.stop()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
