@@ -163,7 +163,7 @@ class NotedResults(_ResultCollection):
 
     def update_metrics(self, *arguments: Any) -> None:
         self.changed = True
-        super().update_metrics(*arguments)
+        super().update_metrics(*arguments)  # type: ignore[attr-defined]
 
     def reset(self, *arguments: Any, **named: Any) -> None:
         self.changed = True
