@@ -19,13 +19,19 @@ def differences(runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
     return [run["value"] - theirs[run["seed"]] for run in runs if run["seed"] in theirs]
 
 
-def difference_text(values: Sequence[float]) -> str:
+def difference_text(values: Sequence[float], digits: int = 1) -> str:
     """The mean ± half its 95 % interval: bold where zero is outside."""
     if not values:
         return "–"
     interval = half_interval(values)
-    text = f"{mean(values):+.1f}" + ("" if interval is None else f" ± {interval:.1f}")
-    return f"**{text}**" if interval is not None and abs(mean(values)) > interval else text
+    text = f"{mean(values):+.{digits}f}" + ("" if interval is None else f" ± {interval:.{digits}f}")
+    return f"**{text}**" if told_apart(values) else text
+
+
+def told_apart(differences: Sequence[float]) -> bool:
+    """Whether the 95 % interval of a mean difference is on one side of zero; one seed tells nothing."""
+    interval = half_interval(differences)
+    return interval is not None and abs(mean(differences)) > interval
 
 
 def compared(table: PaperTable, results: Results) -> dict[tuple[str, str], list[float] | None]:

@@ -29,6 +29,7 @@ MODULES = {
 }
 COMMANDS = [*SCRIPTS, *MODULES]
 WRONG = {
+    "scripts.atlas": ["--sort", "beauty"],
     "scripts.benchmark": ["--blocks", "1"],
     "scripts.compare_estimators": ["--latents", "gumbel"],
     "scripts.gradient_study": ["--temperatures", "0"],
