@@ -29,14 +29,14 @@ ORDERS = {
         < composition_errors
     """,
     "data": """
-        augmentation batches binarization splits < image_checks mnist_files < kinds sources
+        augmentation batches binarization splits < image_checks mnist_files < kinds omniglot_file sources
         < image_warnings loaders model_inputs < datamodule
     """,
     "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
-        tape < layout masks noise temperature < distributions sampler subsets < estimator < evaluation exact kl_weight
-        < gradients < pathwise score_function
+        tape < counts layout masks noise temperature < distributions sampler subsets < estimator
+        < evaluation exact kl_weight < gradients < pathwise score_function
     """,
     "latent.pathwise": """
         base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr mve redge

@@ -1,6 +1,7 @@
 """What a training step costs: its time beside that of a reference, and the memory that it allocates."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def peak_bytes(call: Callable[[], object]) -> int:
     """The most bytes of tensors on the CPU that a call allocates and holds at once."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own messages, such as that there is no GPU
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as traced:
         call()
     with TemporaryDirectory() as folder:

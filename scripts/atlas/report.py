@@ -16,7 +16,7 @@ TITLES = {"categorical": "20×10 categorical latents", "bernoulli": "200 Bernoul
 
 def report(rows: Sequence[Row], undefined: Mapping[str, str], steps: int, settings: Namespace) -> None:
     """Writes atlas.json, .md, .png and .pdf."""
-    shared = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
+    shared = {name: getattr(settings, name) for name in ("experiment", "overrides", "seeds", "images", "samples")}
     data = {"settings": shared, "steps": steps, "rows": [row._asdict() for row in rows], "undefined": undefined}
     parts = [legend(rows, steps, settings)]
     for shape, own in by_shape(rows).items():

@@ -150,7 +150,7 @@ class Subject:
         draws, exact = Draws(bounds, gradients), self.target(estimator.samples)
         snr = draws.signal_to_noise().item()
         floor = draws.floor(draws.mean() if exact is None else exact).item()
-        mean = Draws(bounds, draws.mean().unsqueeze(0))
+        mean = Draws(bounds[:1], draws.mean().unsqueeze(0))
         return {
             "estimator": name,
             "model": self.label,

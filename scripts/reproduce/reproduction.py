@@ -60,8 +60,7 @@ class Reproduction:
 
     def tune(self, overrides: Sequence[str]) -> None:
         """Trains a short run."""
-        assert self.table.tune
-        self.complete([*overrides, *self.table.tune["overrides"]], self.place(["tune", *overrides]))
+        self.complete([*overrides, *self.table.short], self.place(["tune", *overrides]))
 
     def tried(self, cell: PaperCell) -> list[float | None]:
         """The lowest val/nelbo of each short run of a cell; None for a run that is not completed."""

@@ -47,10 +47,10 @@ class PaperTable:
         cells: by row and column, further overrides of single cells; null: the table has no such cell.
         estimators: what is compared, "columns" or "rows"; the differences are from the best, or from `reference`.
         reference: a column, as it is the other columns change one factor.
-        budget: multiplies trainer.max_epochs of all cells, which must have it then; so does the budget of a column.
-            Not used where there are `steps`.
+        budget: multiplies trainer.max_epochs of all cells, which must have it then, and the steps of their schedules;
+            so does the budget of a column. Not used where there are `steps`.
         tune: {setting, values, overrides, rows}: for these rows, the value of the setting is the one with the lowest
-            val/nelbo in short runs with these overrides.
+            val/nelbo in short runs with these overrides. Short runs of so many epochs are scaled by the budget too.
         steps: optimiser steps of a run at the paper's budget, of which --budget takes a share; None: what the overrides
             say.
         remarks: what differs from the paper.
@@ -72,6 +72,12 @@ class PaperTable:
     reference: str | None = None
     budget: float = 1.0
 
+    @property
+    def short(self) -> tuple[str, ...]:
+        """The overrides of short runs."""
+        overrides = self.tune["overrides"] if self.tune else ()
+        return scaled(overrides, self.budget) if has_epochs(overrides) else tuple(overrides)
+
     def __iter__(self) -> Iterator[PaperCell]:
         for row, row_overrides in self.rows.items():
             for (column, described), published in zip(self.columns.items(), self.published[row], strict=True):
@@ -84,17 +90,26 @@ class PaperTable:
                 yield PaperCell(row, column, overrides, own.get("metric", self.metric), published)
 
 
+EPOCHS = "trainer.max_epochs"
+SCHEDULES = ("lr_schedule.warmup", "temperature.steps")
+"""In steps, of a run at full budget."""
+
+
 def scaled(overrides: Sequence[str], budget: float) -> tuple[str, ...]:
-    """The overrides with their trainer.max_epochs times `budget`, at least 1. Raises UserError if they lack it."""
+    """The overrides with their epochs and schedules times `budget`, at least 1. Raises UserError without epochs."""
     if budget == 1:
         return tuple(overrides)
-    key = "trainer.max_epochs="
-    if not any(override.startswith(key) for override in overrides):
-        raise UserError(f"a budget needs {key}… among the overrides of each cell")
+    if not has_epochs(overrides):
+        raise UserError(f"a budget needs {EPOCHS}=… among the overrides of each cell")
+    pairs = [override.partition("=") for override in overrides]
     return tuple(
-        f"{key}{max(1, round(budget * int(override.removeprefix(key))))}" if override.startswith(key) else override
-        for override in overrides
+        f"{key}={max(1, round(budget * int(value)))}" if key in (EPOCHS, *SCHEDULES) else f"{key}{equals}{value}"
+        for key, equals, value in pairs
     )
+
+
+def has_epochs(overrides: Sequence[str]) -> bool:
+    return any(override.startswith(f"{EPOCHS}=") for override in overrides)
 
 
 def table_names() -> list[str]:

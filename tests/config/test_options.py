@@ -43,8 +43,8 @@ OPTIONS = [
 NEEDED = {("data", "digit_counts"): ["model/likelihood=poisson"]}
 """What an option needs beside the defaults."""
 
-LARGE = {("data", "cifar10"), ("data", "svhn"), ("experiment", "tokenizer_cifar10")}
-"""Options whose files cannot be made here: see tests/data/test_sources.py."""
+LARGE = {("data", "cifar10"), ("data", "svhn"), ("data", "omniglot"), ("experiment", "tokenizer_cifar10")}
+"""Options whose files cannot be made here: see tests/data/test_sources.py and test_omniglot.py."""
 
 SECOND_STAGE = {("data", "codes"), ("model", "code_prior"), ("experiment", "code_prior")}
 """Options that need the run of a tokeniser: see tests/priors."""

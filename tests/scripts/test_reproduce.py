@@ -136,6 +136,12 @@ def test_a_budget_scales_the_epochs_and_null_leaves_a_cell_out():
     assert cells["A", "He"] == ("trainer.max_epochs=2",)
     assert ("B", "longer") not in cells
     assert scaled(["trainer.max_epochs=3"], 0.01) == ("trainer.max_epochs=1",)
+    schedules = ["trainer.max_epochs=500", "lr_schedule.warmup=2500", "temperature.steps=125000", "latent=mve"]
+    assert scaled(schedules, 0.1)[1:] == ("lr_schedule.warmup=250", "temperature.steps=12500", "latent=mve")
+    hooper = replace(load_table("hooper_table"), budget=0.2)
+    assert hooper.short[:2] == ("trainer.max_epochs=5", "lr_schedule.warmup=50")
+    assert all("trainer.max_epochs=100" in cell.overrides for cell in hooper)
+    assert replace(FACTORS, tune={"overrides": ["trainer.max_steps=9"]}, budget=0.2).short == ("trainer.max_steps=9",)
     with pytest.raises(UserError, match=r"a budget needs trainer\.max_epochs"):
         scaled(["latent=nvil"], 0.5)
 

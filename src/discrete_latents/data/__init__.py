@@ -3,6 +3,7 @@
 from discrete_latents.data.augmentation import Augmentation
 from discrete_latents.data.datamodule import ImageData
 from discrete_latents.data.loaders import Loaders
+from discrete_latents.data.omniglot_file import omniglot
 from discrete_latents.data.sources import (
     arrays,
     digit_counts,
@@ -22,6 +23,7 @@ __all__ = [
     "arrays",
     "digit_counts",
     "digits",
+    "omniglot",
     "patches",
     "torchvision_images",
     "torchvision_photographs",

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from discrete_latents.latent.distributions import categorical_log_prob
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.exact import Exact
-from discrete_latents.latent.sampler import AnyShape
+from discrete_latents.latent.sampler import AnyShape, Sampler
 
 
 @dataclass
@@ -107,13 +107,15 @@ class Traced:
         self.sample = sample
         self.seen = seen
 
-    def __call__(self, logits: Tensor, prior: Tensor | None = None) -> Tensor:
+    def __call__(self, logits: Tensor, prior: Tensor | None = None, **how: Tensor) -> Tensor:
         self.seen.append(logits)
-        return self.sample(logits, prior=prior)
+        return self.sample(logits, prior=prior, **how)
 
     def subset(self, logits: Tensor, size: int, prior: Tensor | None = None) -> Tensor:
         self.seen.append(logits)
         return self.sample.subset(logits, size, prior)
+
+    binomial, poisson = Sampler.binomial, Sampler.poisson
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.sample, name)

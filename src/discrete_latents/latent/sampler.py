@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import masks
+from discrete_latents.latent import counts, masks
 from discrete_latents.latent.noise import drawn_from, normal
 
 Draw = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
@@ -100,6 +100,26 @@ class Sampler:
         self.drawn = True
         return z.to(logits.dtype)
 
+    def binomial(
+        self, log_odds: Float[Tensor, "*_ N"], trials: int, prior: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*_ N"]:
+        """Draws N binomial counts of so many trials, (*S, B, N), by any estimator of `trials` + 1 classes.
+
+        log_odds: (B, N), or (*S, B, N) if they depend on an earlier draw. prior: log-odds that broadcast to those, of
+        the same number of trials; the KL is exact. Soft samples are numbers between the counts. Raises ValueError
+        unless `trials` is a whole number of at least 1.
+        """
+        return drawn_count(self, counts.binomial_logits, log_odds, trials, prior)
+
+    def poisson(
+        self, log_rate: Float[Tensor, "*_ N"], largest: int, prior: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*_ N"]:
+        """Draws N Poisson counts, each given that it is at most `largest`, (*S, B, N). The rest is as in `binomial`.
+
+        largest: of `counts.poisson_logits`; prior and posterior share it, and the KL is that between these laws.
+        """
+        return drawn_count(self, counts.poisson_logits, log_rate, largest, prior)
+
     def draw_subset(
         self, logits: Tensor, size: int, prior: Tensor | None, shape: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | float]:
@@ -183,6 +203,21 @@ class AnyShape(Sampler):
 
     def check(self, logits: Tensor, prior: Tensor | None) -> None:
         """Does nothing: the caller knows the shape."""
+
+
+def drawn_count(
+    sample: Callable[..., Tensor],
+    logits_of: Callable[[Tensor, int], Tensor],
+    parameter: Tensor,
+    most: int,
+    prior: Tensor | None,
+) -> Tensor:
+    """Counts from a sampler of classes. Half precision would merge the logits of large counts."""
+    wide = at_least_float32(parameter)
+    given = None if prior is None else logits_of(at_least_float32(prior), most)
+    codebook = counts.numbers(most, wide).unsqueeze(-1)
+    z = sample(logits_of(wide, most), prior=given, codebook=codebook)
+    return z.squeeze(-1).to(parameter.dtype)
 
 
 def check_prior(logits: Tensor, prior: Tensor | None) -> None:
