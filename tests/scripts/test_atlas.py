@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.atlas import cost, evidence
+from scripts.atlas import cost, evidence, gradients
 from scripts.atlas.__main__ import main
 from scripts.atlas.reading import level, reading
 from scripts.atlas.report import ordered, table
@@ -76,6 +76,8 @@ def test_nothing_is_measured_twice_and_what_is_not_defined_is_said(monkeypatch: 
         main()
         return json.loads((tmp_path / "out" / "atlas.json").read_text())
 
+    monkeypatch.setattr(gradients, "EPOCHS", 1)
+    monkeypatch.setattr(cost, "REPEATS", 2)
     first = call()
     assert [(found["shape"], found["latent"]) for found in first["rows"]] == [
         ("categorical", "rloo"),

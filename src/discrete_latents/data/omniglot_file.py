@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from discrete_latents.atomic_write import atomic_write
 from discrete_latents.data.mnist_files import check_file, locked
@@ -50,10 +51,10 @@ def omniglot(root: str) -> Splits:
     if len(x) <= VALIDATION:
         raise ValueError(f"{path} must hold more than {VALIDATION} training images, got {len(x)}")
     train, val = (Images(x[part], labels[part]) for part in (slice(-VALIDATION), slice(-VALIDATION, None)))
-    return Splits(train, val, test)
+    return Splits(train, val, Images(*test))
 
 
-def read_part(path: Path, content: dict[str, Any], prefix: str) -> Images:
+def read_part(path: Path, content: dict[str, Any], prefix: str) -> tuple[Tensor, Tensor]:
     """Images, whose columns follow one another in the file, as uint8; and the number of the alphabet of each."""
     grey, alphabets = content[f"{prefix}data"], content[f"{prefix}target"]
     if grey.shape[0] != 784 or alphabets.shape[1:] != grey.shape[1:]:
@@ -62,7 +63,7 @@ def read_part(path: Path, content: dict[str, Any], prefix: str) -> Images:
     if not 0 <= grey.min() <= grey.max() <= 1:
         raise ValueError(f"{path}: {prefix}data must be from 0 to 1, got {grey.min():g} to {grey.max():g}")
     pixels = (grey.T.reshape(-1, 1, 28, 28).swapaxes(-1, -2) * 255).round().astype(np.uint8)
-    return Images(torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(alphabets.argmax(0)).long())
+    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(alphabets.argmax(0)).long()
 
 
 def fetch(path: Path) -> None:
