@@ -105,15 +105,15 @@ def measure_all(settings: Namespace) -> None:
     for waits in () if settings.report else (False, True):
         measure(latents, settings, waits)
     rows, undefined = [], {}
-    for shape in SHAPES:
-        evidence = Evidence(shape, settings)
+    shapes = [Evidence(shape, settings) for shape in SHAPES]
+    for evidence in shapes:
         for latent in estimator_options():
             rows += [row] if (row := evidence.row(latent)) else []
             if reason := (evidence.cost(latent) or {}).get("undefined"):
-                undefined[f"{shape}, {latent}"] = reason
+                undefined[f"{evidence.shape}, {latent}"] = reason
     if not rows:
-        raise UserError(f"{evidence.folder} has no measurements")
-    report(rows, undefined, evidence.steps, settings)
+        raise UserError(f"{shapes[0].folder} has no measurements")
+    report(rows, undefined, shapes[0].steps, settings)
 
 
 def measure(latents: Sequence[str], settings: Namespace, waits: bool) -> None:
