@@ -1,6 +1,6 @@
 """Draw a categorical and its Gumbel-Softmax relaxations at rising temperatures (cf. Jang et al. 2017, Figure 1).
 
-    python -m scripts.relaxation_figure                  # writes docs/relaxation.png
+    python -m scripts.relaxation_figure                  # writes docs/relaxation.png and .pdf
     python -m scripts.relaxation_figure --output PATH --samples 4 --seed 1
 
 First row: the expectation of a sample, by Monte Carlo. Other rows: single samples, each row with the same Gumbel noise
@@ -48,6 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
     import matplotlib.pyplot as plt
 
+    from scripts.common.report import save_figure
+
     found = draws_by_title(arguments.samples, arguments.seed)
     figure = plt.figure(figsize=(9, 1.1 * (1 + arguments.samples)), layout="constrained")
     grid = figure.subplots(1 + arguments.samples, len(found), squeeze=False)
@@ -58,7 +60,7 @@ def main() -> None:
     for row, label in enumerate(["expectation", *["sample"] * arguments.samples]):
         grid[row, 0].set_ylabel(label)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, dpi=130)
+    save_figure(arguments.output, figure)
     print(arguments.output)
 
 

@@ -135,19 +135,26 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Rate and distortion of every run."""
+    """Rate and distortion: of every run, small, and their mean, with a name."""
     from matplotlib.figure import Figure
 
+    from scripts.common.labels import label_points
     from scripts.common.report import save_figure
 
     drawn = Figure(figsize=(6, 4))
     axes = drawn.subplots()
-    for index, (latent, codes) in enumerate(dict.fromkeys((row["latent"], row["codes"]) for row in rows)):
+    several = len({row["codes"] for row in rows}) > 1
+    every, means = [], {}
+    for latent, codes in dict.fromkeys((row["latent"], row["codes"]) for row in rows):
         points = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
-        rates, distortions = ([point[name] for point in points] for name in ("kl", "mse"))
-        axes.plot(rates, distortions, "os^DvP<>"[index % 8], label=f"{latent}, K = {codes:,}")
-    axes.set(xlabel="rate, nats an image", ylabel="distortion, mean squared error", yscale="log")
-    axes.legend(fontsize=7, frameon=False)
+        every += [(point["kl"], point["mse"]) for point in points]
+        name = f"{latent}, K = {codes:,}" if several else latent
+        means[name] = mean(point["kl"] for point in points), mean(point["mse"] for point in points)
+    axes.plot(*zip(*every, strict=True), "o", ms=3, color="#3f86c8", alpha=0.4)
+    axes.plot(*zip(*means.values(), strict=True), "o", ms=6, color="#3f86c8")
+    axes.set(xlabel="rate, nats an image", ylabel="distortion, mean squared error")
+    axes.margins(x=0.2, y=0.1)
+    label_points(axes, means, every, size=9)
     save_figure(path, drawn)
 
 

@@ -175,43 +175,56 @@ WRITERS = {
 
 
 def figure(results: Section, path: Path) -> None:
-    """Steady-state ratios by case, with quartiles, and images per second against batch size."""
+    """Steady-state ratios with quartiles, a panel for each case, and images per second against batch size."""
     from matplotlib.figure import Figure  # here, so that the command line, which needs WRITERS, answers at once
 
+    from scripts.common.labels import label_lines
     from scripts.common.report import save_figure
 
-    drawn = [name for name in ("steps", "batches") if name in results]
-    made = Figure(figsize=(6 * len(drawn), 4))
-    for axes, name in zip(made.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        {"steps": draw_steps, "batches": draw_batches}[name](axes, results[name])
+    cases = by_case(results.get("steps", {}))
+    widths = [1.0] * len(cases) + [2.0] * ("batches" in results)
+    made = Figure(figsize=(2.2 + 1.6 * sum(widths), 3.4), layout="constrained")
+    panels = made.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    order = [name for name in names(cases) if name != "plain"][::-1]
+    for place, (axes, (case, phases)) in enumerate(zip(panels, cases.items(), strict=False)):
+        axes.sharex(panels[0])
+        draw_steps(axes, phases["steady"], order)
+        axes.set_title(case, fontsize=10)
+        if place:
+            axes.set_yticklabels([])
+    if cases:
+        made.supxlabel("time of a step, relative to a plain loop by hand", fontsize=9, x=0.02, ha="left")
+    if "batches" in results:
+        label_lines(panels[-1], draw_batches(panels[-1], results["batches"]), size=9)
     save_figure(path, made)
 
 
-def draw_steps(axes: Any, section: Section) -> None:
-    section, found = by_case(section), names(section)[1:]
-    for index, name in enumerate(found):
-        cells = {place: row[name] for place, row in enumerate(p["steady"] for p in section.values()) if name in row}
-        middle = [cell["ratio"] for cell in cells.values()]
-        spread = [
-            [cell["ratio"] - cell["low"] for cell in cells.values()],
-            [cell["high"] - cell["ratio"] for cell in cells.values()],
-        ]
-        places = [place + 0.7 * ((index + 0.5) / len(found) - 0.5) for place in cells]
-        axes.errorbar(places, middle, spread, fmt="o", markersize=4, capsize=2, label=name)
-    axes.axhline(1, color="grey", linewidth=0.8, label="plain")
-    axes.set_xticks(range(len(section)), list(section), rotation=20)
-    axes.set(ylabel="time of a step, relative to plain", yscale="log")
-    ticks = [0.2, 0.3, 0.5, 1, 2, 4]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+def draw_steps(axes: Any, row: Section, order: list[str]) -> None:
+    """Contenders below each other, their median ratios with quartiles to the right."""
+    cells = {place: row[name] for place, name in enumerate(order) if name in row}
+    middle = [cell["ratio"] for cell in cells.values()]
+    spread = [
+        [cell["ratio"] - cell["low"] for cell in cells.values()],
+        [cell["high"] - cell["ratio"] for cell in cells.values()],
+    ]
+    axes.errorbar(middle, [*cells], xerr=spread, fmt="o", markersize=4, capsize=2, color="#3f86c8")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.set_yticks(range(len(order)), order)
+    axes.set(xscale="log", ylim=(-0.5, len(order) - 0.5))
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     axes.minorticks_off()
-    axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.grid(axis="y", alpha=0.3)
 
 
-def draw_batches(axes: Any, section: Section) -> None:
+def draw_batches(axes: Any, section: Section) -> list[Any]:
+    """The lines."""
     section = by_size(section)
+    lines = []
     for name in ("plain", "ours"):
         speeds = [row[name]["images_per_second"] for row in section.values()]
-        axes.plot([int(size) for size in section], speeds, "o-", label=name)
-    axes.set(xlabel="batch size", ylabel="images per second", xscale="log")
-    axes.set_ylim(bottom=0)
-    axes.legend()
+        lines += axes.plot([int(size) for size in section], speeds, "o-", label=name)
+    axes.set(xscale="log", ylim=(0, None))
+    axes.set_title("images per second, by batch size", fontsize=10)
+    return lines

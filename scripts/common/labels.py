@@ -8,44 +8,61 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-DISTANCES = (5, 11, 18, 26, 36, 48)
+DISTANCES = (5, 11, 18, 26, 36, 48, 62)
 """Points, typographic."""
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-ALIGNED = {-1: "right", 0: "center", 1: "left"}
+DIRECTIONS += ((0.5, 1), (-0.5, 1), (0.5, -1), (-0.5, -1), (1, 0.5), (-1, 0.5), (1, -0.5), (-1, -0.5))
 
 
-def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], size: float = 7) -> None:
+def label_points(
+    axes: Axes,
+    points: Mapping[str, tuple[float, float]],
+    others: Sequence[tuple[float, float]] = (),
+    size: float = 7,
+) -> None:
     """Writes each name beside its point where it covers no other point or name, with a thin line where that is far off.
 
-    Call it when the limits and scales of the axes are final.
+    others: points without a name. Call it when the limits and scales of the axes are final.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
     places = {name: axes.transData.transform(point) for name, point in points.items()}
     pixels = figure.dpi / 72  # of a typographic point
-    taken = [Bbox.from_bounds(x - 3 * pixels, y - 3 * pixels, 6 * pixels, 6 * pixels) for x, y in places.values()]
+    marks = [*places.values(), *map(axes.transData.transform, others)]
+    taken = [Bbox.from_bounds(x - 3 * pixels, y - 3 * pixels, 6 * pixels, 6 * pixels) for x, y in marks]
+    lines: list[list[tuple[float, float]]] = []
     frame = axes.get_window_extent()
     for name, point in points.items():
         tried = []
         for distance, (right, up) in product(DISTANCES, DIRECTIONS):
             text = axes.annotate(
                 name, point, (distance * right, distance * up), textcoords="offset points", fontsize=size,
-                ha=ALIGNED[right], va="center_baseline" if up == 0 else "bottom" if up > 0 else "top",
+                ha="left" if right > 0 else "right" if right < 0 else "center", va="center_baseline" if up == 0 else "bottom" if up > 0 else "top",
                 arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "0.6", "shrinkA": 0} if distance > 5 else None,
             )  # fmt: skip
             text.get_window_extent()  # which moves the text to its place
             box = Text.get_window_extent(text).padded(pixels)  # without the line
             outside = not (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
-            covered = sum(box.overlaps(other) for other in taken) + 2 * outside
-            tried.append((covered, text, box))
+            line = leader(places[name], box) if distance > DISTANCES[0] else []
+            covered = 3 * sum(box.overlaps(other) for other in taken) + 6 * outside
+            covered += 2 * sum(box.count_contains(other) > 0 for other in lines)
+            covered += sum(other.count_contains(line) > 0 for other in taken if line and not other.contains(*line[0]))
+            tried.append((covered, text, box, line))
             if covered == 0:
                 break
         best = min(tried, key=lambda one: one[0])
         taken.append(best[2])
-        for _, text, _ in tried:
+        lines += [best[3]] if best[3] else []
+        for _, text, _, _ in tried:
             if text is not best[1]:
                 text.remove()
+
+
+def leader(start: Sequence[float], box: Bbox) -> list[tuple[float, float]]:
+    """Points along the line from a point to the nearest side of a name's box."""
+    end = min(max(start[0], box.x0), box.x1), min(max(start[1], box.y0), box.y1)
+    return [(start[0] + (end[0] - start[0]) * i / 20, start[1] + (end[1] - start[1]) * i / 20) for i in range(20)]
 
 
 def label_lines(axes: Axes, lines: Sequence[Line2D], size: float = 7) -> None:

@@ -9,6 +9,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from scripts.common.labels import label_points
 from scripts.common.report import save_figure, write_report
 
+TITLES = {"categorical": "20×10 categorical", "bernoulli": "200 Bernoulli"}
+
 
 def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Writes estimators.json, .md and .png into a folder; a row is a model and an estimator."""
@@ -27,7 +29,7 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         }
         drawn.append(points)
         axes.plot(*zip(*points.values(), strict=True), "o", ms=4, color="#3f86c8")
-        axes.set(title=model, xlabel="training, minutes on one thread", ylabel="test nll, nats", xscale="log")
+        axes.set(title=TITLES[model], xlabel="training, minutes on one thread", ylabel="test nll, nats", xscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -40,7 +42,7 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = []
-    for model, title in (("categorical", "20×10 categorical"), ("bernoulli", "200 Bernoulli")):
+    for model, title in TITLES.items():
         ordered = sorted((row for row in rows if row["model"] == model), key=lambda row: row["nll"])
         if ordered:
             lines += [

@@ -47,39 +47,64 @@ def rounded(value: float | None) -> str:
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 0}f}"
 
 
+FAMILIES = ("relaxed or Gumbel noise", "straight-through rules", "unbiased")
+
+
+def family(row: dict[str, Any]) -> str:
+    noise = "gumbel" in row["estimator"] or "concrete" in row["estimator"]
+    return FAMILIES[2 if row["unbiased"] else 0 if noise else 1]
+
+
 def figure(results: dict[str, Any], path: Path) -> None:
-    """Bias and variance over τ, and signal-to-noise over training, each line with its estimator's name at its end."""
-    noisy = [row for row in results["training"] if row["snr"] is not None]
-    names = sorted({row["estimator"] for row in noisy})
-    colours = colormaps["Dark2"]
-
-    def draw(axes: Axes, rows: list[dict[str, Any]], x: str, y: str, title: str) -> list[Line2D]:
-        lines = []
-        for index, name in enumerate(names):
-            points = [(row[x], row[y], row["unbiased"]) for row in rows if row["estimator"] == name and row[y]]
-            if points:
-                xs, ys, unbiased = zip(*points, strict=True)
-                style = "o--" if unbiased[0] else "o-"
-                lines += axes.plot(xs, ys, style, color=colours(index % 8), markersize=3, linewidth=1.2, label=name)
-        axes.set(title=title, yscale="log")
-        axes.grid(alpha=0.3)
-        return lines
-
-    drawing, (bias, variance, snr) = plt.subplots(1, 3, figsize=(20, 6), gridspec_kw={"wspace": 0.65})
-    biased = [row for row in results["temperatures"] if not row["unbiased"]]
-    drawn = [
-        draw(bias, biased, "temperature", "bias", "bias, ‖E g − g*‖ / ‖g*‖"),
-        draw(variance, results["temperatures"], "temperature", "variance", "variance, E‖g − E g‖² / ‖g*‖²"),
-        draw(snr, noisy, "model", "snr", "signal-to-noise over training, ‖E g‖ / sd"),
+    """Bias and variance over τ, and signal-to-noise over training: a row each, and a column a family of estimators,
+    with the lines of the others in grey. Each line has its estimator's name at its end.
+    """
+    swept = results["temperatures"]
+    noisy = [row | {"epoch": row["model"].removeprefix("epoch ")} for row in results["training"] if row["snr"]]
+    rows = [
+        ("bias", "temperature", "bias, ‖E g − g*‖ / ‖g*‖", [row for row in swept if not row["unbiased"]]),
+        ("variance", "temperature", "variance, E‖g − E g‖² / ‖g*‖²", swept),
+        ("snr", "epoch", "signal-to-noise, ‖E g‖ / sd", noisy),
     ]
-    snr.set_xticks(snr.get_xticks(), [label.get_text().removeprefix("epoch ") for label in snr.get_xticklabels()])
-    snr.set(xlabel="epochs of training with exact")
-    for axes in (bias, variance):
-        ticks = sorted({row["temperature"] for row in results["temperatures"]})
-        axes.set(xlabel="temperature τ", xscale="log")
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-    for axes, lines in zip((bias, variance, snr), drawn, strict=True):
-        label_lines(axes, lines)
-    drawing.suptitle("solid: biased; dashed: unbiased", fontsize=9, y=0.0)
+    drawing, panels = plt.subplots(
+        len(rows), len(FAMILIES), figsize=(17, 11), sharey="row", gridspec_kw={"wspace": 0.7, "hspace": 0.25}
+    )
+    drawn = [
+        (axes, draw(axes, [row for row in points if row[y]], x, y, name))
+        for across, (y, x, _, points) in zip(panels, rows, strict=True)
+        for axes, name in zip(across, FAMILIES, strict=True)
+    ]
+    for axes, name in zip([*panels[0, :2], panels[1, 2]], FAMILIES, strict=True):  # an unbiased one has no bias
+        axes.set_title(name, fontsize=11)
+    for across, (_, x, said, points) in zip(panels, rows, strict=True):
+        across[0].set_ylabel(said)
+        for axes in across:
+            axes.set_xlabel("temperature τ" if x == "temperature" else "epochs of training with exact")
+            if x == "temperature":
+                ticks = sorted({row["temperature"] for row in points})
+                axes.set_xscale("log")
+                axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                axes.minorticks_off()
+    for axes, lines in drawn:
+        if lines:
+            label_lines(axes, lines, size=8)
+        else:
+            axes.remove()
     save_figure(path)
+
+
+def draw(axes: Axes, rows: list[dict[str, Any]], x: str, y: str, shown: str) -> list[Line2D]:
+    """The lines of a family, in colour, in front of all others."""
+    lines = []
+    for name in sorted({row["estimator"] for row in rows}):
+        of_name = [row for row in rows if row["estimator"] == name]
+        points = [row[x] for row in of_name], [row[y] for row in of_name]
+        if family(of_name[0]) == shown:
+            colour = colormaps["Dark2"](len(lines) % 8)
+            style = "o-" if len(lines) < 8 else "o--"
+            lines += axes.plot(*points, style, color=colour, markersize=3, linewidth=1.4, label=name, zorder=3)
+        else:
+            axes.plot(*points, "-", color="0.85", linewidth=0.8, zorder=1)
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    return lines

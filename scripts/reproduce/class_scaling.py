@@ -16,6 +16,7 @@ from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import SemiSupervised
 from discrete_latents.networks import MLP
 from discrete_latents.optimization import Optimization
+from scripts.common.labels import label_lines
 from scripts.common.report import save_figure, write_report
 from scripts.common.step_time import timed_step
 
@@ -77,10 +78,14 @@ def table(rows: list[dict[str, float]]) -> str:
 def figure(rows: list[dict[str, float]], path: Path) -> None:
     classes = [row["classes"] for row in rows]
     axes = plt.figure(figsize=(5, 3.5)).subplots()
-    axes.loglog(classes, [row["gumbel_steps_per_second"] for row in rows], "o-", label="gumbel_softmax")
-    axes.loglog(classes, [row["exact_steps_per_second"] for row in rows], "s-", label="exact (marginalisation)")
+    drawn = [
+        *axes.loglog(classes, [row["gumbel_steps_per_second"] for row in rows], "o-", label="gumbel_softmax"),
+        *axes.loglog(classes, [row["exact_steps_per_second"] for row in rows], "s-", label="exact (marginalisation)"),
+    ]
     axes.set(xlabel="classes", ylabel="training steps per second")
-    axes.legend()
+    axes.set_xticks(classes, [str(count) for count in classes])
+    axes.minorticks_off()
+    label_lines(axes, drawn, size=9)
     save_figure(path)
 
 

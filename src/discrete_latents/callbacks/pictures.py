@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import lightning.pytorch as pl
 import torch
+from jaxtyping import Float
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
@@ -34,15 +35,18 @@ TEXT, LINE = 13, 20
 INK, PAPER = "#1d2126", "#ffffff"
 SMALLEST = 56
 """Smaller images are enlarged to at least this many pixels a side."""
+CELL, WIDTH, HEIGHT = 24, 640, 320
+"""Pixels: of a class of a latent in `code_use` at most, and about as much as all of them take."""
 
 
 class Pictures(pl.Callback):
-    """Writes the model's `pictures` of the first `count` images of a split, and its `figures`, into `folder`.
+    """Writes the model's `pictures` of the first `count` images of a split, its `figures`, and how often each class of
+    each latent was drawn, into `folder`.
 
-    Of a `LatentModel` alone. After testing, of the tested split; in training every `every_n_epochs` epochs (0: never),
-    of validation images, and those of each such epoch stay in a folder of their own. What cannot be drawn is a warning,
-    with its traceback in the run's log, and training goes on. Under FSDP nothing is written: no process has all
-    parameters.
+    Of a `LatentModel` alone. After testing, of the tested split, also as PDF; in training every `every_n_epochs` epochs
+    (0: never), of validation images, and those of each such epoch stay in a folder of their own. What cannot be drawn
+    is a warning, with its traceback in the run's log, and training goes on. Under FSDP nothing is written: no process
+    has all parameters.
     """
 
     def __init__(self, folder: str, every_n_epochs: int = 10, count: int = 10) -> None:
@@ -97,6 +101,8 @@ class Pictures(pl.Callback):
             return
         shown: dict[str, Image.Image | Figure] = {}
         with self.warned(trainer):
+            if (counts := model.code_usage.last) is not None:
+                shown["code_use"] = code_use(counts.cpu())
             shown |= model.figures()
         with self.warned(trainer):
             captions = model.captions()
@@ -104,18 +110,31 @@ class Pictures(pl.Callback):
                 shown[name] = render(rows, captions.get(name))
         written = {name: self.folder / f"{name}.png" for name in shown}
         for name, picture in shown.items():
-            if isinstance(picture, Figure):
-                save = partial(picture.savefig, format="png", dpi=120, bbox_inches="tight")
-            else:
-                save = partial(picture.save, format="PNG")
-            atomic_write(written[name], save)
+            atomic_write(written[name], partial(save_png, picture))
             if kept:
                 atomic_write(kept / written[name].name, written[name].read_bytes())
+            else:
+                atomic_write(written[name].with_suffix(".pdf"), partial(save_pdf, picture))
         log_pictures(trainer.loggers, written, trainer.global_step)
 
 
 def has_pictures(model: pl.LightningModule, trainer: pl.Trainer) -> TypeGuard[LatentModel]:
     return isinstance(model, LatentModel) and not isinstance(trainer.strategy, FSDPStrategy)
+
+
+def save_png(picture: Image.Image | Figure, file: Any) -> None:
+    if isinstance(picture, Figure):
+        picture.savefig(file, format="png", dpi=120, bbox_inches="tight")
+    else:
+        picture.save(file, format="PNG")
+
+
+def save_pdf(picture: Image.Image | Figure, file: Any) -> None:
+    """The same bytes for the same picture: no date is in it."""
+    if isinstance(picture, Figure):
+        picture.savefig(file, format="pdf", bbox_inches="tight", metadata={"CreationDate": None})
+    else:
+        picture.save(file, format="PDF", resolution=150, quality=95, creationDate=None, modDate=None)
 
 
 def render(rows: Tensor, caption: Caption | None = None) -> Image.Image | Figure:
@@ -143,6 +162,26 @@ def captioned(grid: Image.Image, rows: int, columns: int, caption: Caption) -> I
     for i, name in enumerate(caption.columns[:columns]):
         draw.text((left + (i + 0.5) * width, top - LINE // 2), name, INK, font, anchor="mm")
     return picture
+
+
+def code_use(counts: Float[Tensor, "N K"]) -> Image.Image:
+    """Classes below each other and latents side by side: white where a class was never drawn, black where most often."""
+    latents, classes = counts.shape
+    shares = counts / counts.sum(-1, keepdim=True).clamp(min=1)
+    most = float(shares.max())
+    width, height = max(2, min(CELL, WIDTH // latents)), max(1, min(CELL, HEIGHT // classes))
+    grey = 255 * (1 - shares.T / max(most, 1e-9))
+    cells = grey.round().to(torch.uint8).repeat_interleave(height, 0).repeat_interleave(width, 1)
+    return captioned(
+        Image.fromarray(cells.numpy()).convert("RGB"),
+        classes,
+        latents,
+        Caption(
+            f"images in which a latent (column) takes a class (row); black: {most:.0%}",
+            [*map(str, range(classes))] if height >= TEXT else (),
+            [*map(str, range(latents))] if width >= CELL else (),
+        ),
+    )
 
 
 def heat_maps(rows: Tensor, caption: Caption | None = None) -> Figure:

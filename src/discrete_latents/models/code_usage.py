@@ -17,6 +17,8 @@ class CodeUsage(Metric):
 
     full_state_update = False
     counts: Tensor
+    last: Tensor | None = None
+    """The counts of all processes, (N, K), of which `compute` was last called."""
 
     def __init__(self, num_latents: int, num_classes: int) -> None:
         super().__init__()
@@ -30,6 +32,7 @@ class CodeUsage(Metric):
         self.counts = self.counts + drawn.view_as(self.counts)  # not in place: they may be inference-mode tensors
 
     def compute(self) -> dict[str, Tensor]:
+        self.last = self.counts
         frequencies = self.counts / self.counts.sum(-1, keepdim=True)
         entropy = -torch.xlogy(frequencies, frequencies).sum(-1)
         return {"code_usage": (self.counts > 0).float().mean(), "perplexity": entropy.exp().mean()}

@@ -79,7 +79,6 @@ class ImageTokenizer(LatentModel):
         super().__init__(image_shape, num_latents=math.prod(grid), num_classes=num_classes, **common)
         self.grid = grid
         self.code_usage = CodeUsage(1, num_classes)
-        self.counts = self.code_usage.counts  # of the last evaluation
         channels = width = whole("width", width)
         quantizer = self.quantizer
         self.by_distance = quantizer is None and logits == "distance"
@@ -200,14 +199,15 @@ class ImageTokenizer(LatentModel):
         return found
 
     def finish_evaluation(self, split: str) -> None:
-        with self.code_usage.sync_context():
-            self.counts = self.code_usage.counts.clone()
-        self.log(f"{split}/dead_codes", (self.counts == 0).sum().float(), sync_dist=True)
         super().finish_evaluation(split)
+        assert self.code_usage.last is not None
+        self.log(f"{split}/dead_codes", (self.code_usage.last == 0).sum().float(), sync_dist=True)
 
     def figures(self) -> dict[str, Figure]:
         """`code_use`: how often each code was drawn in the last evaluation, the most frequent first."""
-        counts = self.counts.flatten().sort(descending=True).values.cpu()
+        if self.code_usage.last is None:
+            return {}
+        counts = self.code_usage.last.flatten().sort(descending=True).values.cpu()
         figure = Figure(figsize=(6, 3))
         panel = figure.subplots()
         panel.fill_between(range(len(counts)), (counts / counts.sum().clamp(min=1)).numpy(), step="mid")
