@@ -38,6 +38,22 @@ def test_the_speed_of_the_readme_is_the_measured_one():
     assert f"{min(ratios):.2f} to {max(ratios):.2f} of a plain loop" in README
 
 
+def test_every_figure_of_a_measurement_is_there_as_pdf_too():
+    figures = [*(ROOT / "results").glob("*.png"), ROOT / "docs" / "relaxation.png"]
+    assert len(figures) >= 6
+    assert [path.name for path in figures if not path.with_suffix(".pdf").is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_measured_number_in_the_text_is_one_of_the_results_on_its_page(page: Path):
+    """With a decimal point and outside code. Numbers come from results/, which commands write."""
+    text = page.read_text()
+    shown = " ".join((ROOT / name).read_text() for name in re.findall(r'--8<-- "(results/.+?)"', text))
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|^    .*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    known = set(re.findall(r"\d+\.\d+", shown))
+    assert set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", prose)) <= known
+
+
 def code() -> list[tuple[str, str]]:
     """The Python blocks of each page that import something; the others are parts of a file."""
     blocks = []
@@ -107,11 +123,3 @@ def test_the_citation_has_the_version_of_the_package():
 
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert OmegaConf.load(ROOT / "CITATION.cff").version == version
-
-
-def test_the_workflows_call_targets_that_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yaml")]
-    called = [name for text in texts for name in re.findall(r"run: make ([a-z-]+)", text)]
-    assert len(called) >= 5
-    assert set(called) <= targets
