@@ -1,19 +1,33 @@
 """Every command that the documentation prints is one that bash runs, with words that Hydra's grammar takes."""
 
 import re
+import runpy
 import shlex
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import OmegaConf
+
+from discrete_latents.config.command_parser import CommandParser
+from discrete_latents.config.compose import composed, group_options
 
 ROOT = Path(__file__).parents[1]
 COMMAND = re.compile(r"(?:\$ |srun )?(?:python (?:train|eval)\.py|discrete-latents-search)\b.*")
 SHELL = re.compile(r"(?<!\\)[*?(){}\[\]~<>|&;]")
 """What means something to bash outside quotes."""
+PROGRAM = re.compile(r"(?:\$ )?((?:discrete-latents-\w+|python -m scripts\.[a-z_]+)(?: .*)?)")
+PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]{2,}\b|\$|…")
+"""RUN_DIR and the like: what the reader puts there is not known."""
+FOREIGN = ("--help", "--config-dir", "lr=0.1", "binarization=soft", "tokenizer=")
+"""What is no configuration, needs a folder of the reader's own, or is shown since it is wrong."""
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -69,3 +83,73 @@ def test_a_documented_command_runs_as_it_is_pasted(place, line):
             overrides.append(word)
     parsed = OverridesParser.create().parse_overrides(overrides)
     assert len(parsed) == len(overrides)
+
+
+def first_job(override: Override) -> str:
+    """The override of a sweep's first job."""
+    key = override.get_key_element()
+    if isinstance(override.value(), Glob):
+        return f"{key}={group_options()[key][0]}"
+    if override.is_sweep_override():
+        return f"{key}={next(iter(override.sweep_string_iterator()))}"
+    return str(override.input_line)
+
+
+def configurations() -> dict[str, list[str]]:
+    """The overrides of each printed train.py that is a configuration as it stands, by the command."""
+    found = {}
+    for _, line in COMMANDS:
+        words = shlex.split(line, comments=True)
+        if "train.py" in words and not PLACEHOLDER.search(line) and not any(word in line for word in FOREIGN):
+            given = [word for word in words[words.index("train.py") + 1 :] if not word.startswith(("-", "hydra."))]
+            found[" ".join(given)] = given
+    return found
+
+
+@pytest.mark.slow
+def test_every_documented_train_command_is_a_configuration():
+    found = configurations()
+    assert len(found) >= 25
+    for given in found.values():
+        parsed = OverridesParser.create().parse_overrides(given)
+        assert composed([first_job(override) for override in parsed])
+
+
+class Parsed(Exception):
+    """The arguments of a command are right; what it does is tested elsewhere."""
+
+
+def programs() -> list[str]:
+    """Every other command of this project in the documentation, without what stands for the reader's own."""
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "scripts/documentation/explained.py")
+    lines = [line.strip() for page in pages for line in page.read_text().splitlines() if line.startswith("    ")]
+    inside = [part for page in pages for part in re.findall(r"`([^`\n]+)`", page.read_text())]
+    found = [match[1] for part in (*lines, *inside) if (match := PROGRAM.fullmatch(part))]
+    return sorted({line for line in found if "…" not in line and " " in line})
+
+
+@pytest.mark.parametrize("line", programs())
+def test_the_arguments_of_a_documented_command_are_right(line: str, monkeypatch: pytest.MonkeyPatch):
+    for name in ("parse_args", "parse_intermixed_args"):
+        original = getattr(CommandParser, name)
+
+        def parsed(self: CommandParser, *args: Any, original: Any = original) -> None:
+            original(self, *args)
+            raise Parsed
+
+        monkeypatch.setattr(CommandParser, name, parsed)
+    words = shlex.split(line, comments=True)
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    with pytest.raises(Parsed):
+        if words[0] == "python":
+            monkeypatch.setattr(sys, "argv", words[2:])
+            runpy.run_module(words[2], run_name="__main__")
+        else:
+            module, _, function = scripts[words[0]].partition(":")
+            monkeypatch.setattr(sys, "argv", words)
+            getattr(import_module(module), function)()
+
+
+def test_other_commands_were_found():
+    named = {line.split()[2] if line.startswith("python") else line.split()[0] for line in programs()}
+    assert {"scripts.reproduce", "scripts.benchmark", "discrete-latents-export", "discrete-latents-summarize"} <= named
