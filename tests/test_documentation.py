@@ -83,7 +83,7 @@ def test_links_of_files_lead_somewhere(page: Path):
     for target in targets:
         if "://" not in target and page.name != "estimators.md":
             path = page.parent / target.partition("#")[0]
-            generated = path.parent.name == "reference" or path.suffix == ".png" or path.name in WRITTEN
+            generated = path.parent.name in ("reference", "notebooks") or path.suffix == ".png" or path.name in WRITTEN
             assert path.exists() or (generated and page.name != "README.md"), f"{page.name}: {target}"
 
 

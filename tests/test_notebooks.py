@@ -23,7 +23,8 @@ def _as_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     plt.close("all")
 
 
-CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "sweep")) for path in NOTEBOOKS]
+TRAINING = {"digits", "sweep"}
+CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in TRAINING)) for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", CASES)
@@ -35,8 +36,8 @@ def test_a_notebook_runs_as_a_script(path: Path, capsys: pytest.CaptureFixture[s
     plt.close("all")
 
 
-def test_there_are_three_of_them_and_they_have_text_and_code():
-    assert {path.stem for path in NOTEBOOKS} >= {"trained_model", "estimators", "sweep"}
+def test_there_are_four_of_them_and_they_have_text_and_code():
+    assert {path.stem for path in NOTEBOOKS} >= {"digits", "trained_model", "estimators", "sweep"}
     for path in NOTEBOOKS:
         kinds = [is_code for is_code, _ in cells(path.read_text())]
         assert kinds[0] is False

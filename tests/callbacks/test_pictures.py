@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from discrete_latents.callbacks import Pictures
-from discrete_latents.callbacks.pictures import LINE, arrange, render
+from discrete_latents.callbacks.pictures import LINE, arrange, code_use, render
 from discrete_latents.data import ImageData, Images, Splits, digit_counts, digits
 from discrete_latents.latent import GumbelSoftmax
 from discrete_latents.likelihoods import Bernoulli, Gaussian, Poisson
@@ -63,7 +63,7 @@ def read(path):
 
 def sizes(folder):
     """Height and width of every PNG."""
-    return {path.name: tuple(read(path).shape[1:]) for path in folder.iterdir()}
+    return {path.name: tuple(read(path).shape[1:]) for path in folder.glob("*.png")}
 
 
 def cut(picture, height, width):
@@ -77,12 +77,15 @@ def grid(rows, columns, side=56):
 
 @pytest.mark.parametrize("source", [digits, large], ids=["8x8", "28x28"])
 @pytest.mark.parametrize("count", [10, 5])
-def test_testing_writes_three_pictures_and_enlarges_small_images(source, count, tmp_path):
+def test_testing_writes_pictures_and_enlarges_small_images(source, count, tmp_path):
     model, data = make(source)
     make_trainer(Pictures(str(tmp_path / "images"), count=count)).test(model, data, verbose=False)
     grids = {"reconstructions": grid(2, count), "samples": grid(8, 10), "classes": grid(min(count, 8), K)}
     lines = {"reconstructions": 1, "samples": 1, "classes": 2}
-    assert {path.stem for path in (tmp_path / "images").iterdir()} == grids.keys()
+    names = {*grids, "code_use"}
+    written = {path.name for path in (tmp_path / "images").iterdir()}
+    assert written == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
+    assert all(path.read_bytes().startswith(b"%PDF") for path in (tmp_path / "images").glob("*.pdf"))
     for name, (height, width) in grids.items():
         picture = read(tmp_path / "images" / f"{name}.png")
         assert picture.shape[1] == height + lines[name] * LINE
@@ -104,6 +107,23 @@ def test_words_stand_around_a_grid_and_change_none_of_it(caption):
     added = [there - here for there, here in zip(worded.shape[1:], bare.shape[1:], strict=True)]
     assert added[0] == LINE * (bool(caption.title) + bool(caption.columns))
     assert (added[1] > 0) == bool(caption.rows)
+
+
+@pytest.mark.parametrize(("latents", "classes"), [(4, 3), (200, 2), (1, 1000)])
+def test_the_use_of_codes_is_white_for_none_and_black_for_the_most(latents, classes):
+    counts = torch.zeros(latents, classes)
+    counts[:, 0] = 30
+    counts[0, :2] = torch.tensor([20.0, 10.0])  # two thirds and one third of the images
+    picture = pil_to_tensor(code_use(counts))[0]
+    height, width = max(1, min(24, 320 // classes)), max(2, min(24, 640 // latents))
+    cells = cut(picture[None], height * classes, width * latents)[0, height // 2 :: height, width // 2 :: width]
+    assert cells.shape == (classes, latents)
+    wanted = 255 * (1 - counts.T / 30)
+    assert (cells.float() - wanted).abs().max() <= 0.5
+
+
+def test_nothing_was_drawn_is_all_white():
+    assert (cut(pil_to_tensor(code_use(torch.zeros(2, 3))), 72, 48) == 255).all()
 
 
 def test_a_long_title_is_not_cut():
@@ -199,7 +219,8 @@ def test_tensorboard_shows_the_pictures_too(tmp_path):
     make_trainer(Pictures(str(tmp_path / "images")), logger=logger).test(model, data, verbose=False)
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir).Reload()
-    assert set(events.Tags()["images"]) == {"images/reconstructions", "images/samples", "images/classes"}
+    names = ("reconstructions", "samples", "classes", "code_use")
+    assert set(events.Tags()["images"]) == {f"images/{name}" for name in names}
 
 
 def test_images_are_enlarged_pixel_by_pixel_and_parted_by_grey():
@@ -233,7 +254,8 @@ def test_a_number_of_epochs_that_cannot_be_is_named(value, monkeypatch):
 def test_pictures_of_vectors_are_figures_of_their_features(tmp_path):
     model, data = make(digit_counts, None, Poisson())
     make_trainer(Pictures(str(tmp_path))).test(model, data, verbose=False)
-    assert set(sizes(tmp_path)) == {"reconstructions.png", "samples.png", "classes.png"}
+    assert set(sizes(tmp_path)) == {"reconstructions.png", "samples.png", "classes.png", "code_use.png"}
+    assert {path.stem for path in tmp_path.glob("*.pdf")} == {path.stem for path in tmp_path.glob("*.png")}
     vectors = read(tmp_path / "reconstructions.png")[0].float()
     assert vectors.min() < 30
     assert vectors.max() > 225

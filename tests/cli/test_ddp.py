@@ -102,7 +102,9 @@ def test_three_processes_find_the_same_metrics_in_batches_of_unequal_size(comman
     assert outcome.code == 0, outcome.err
     assert evaluation(run) == pytest.approx(results(run)["metrics"], rel=1e-5)
     (pictures,) = (run / "evaluations").glob("*/images")
-    assert {path.name for path in pictures.iterdir()} == {"classes.png", "styles.png", "confusion.png"}
+    assert {path.name for path in pictures.glob("*.png")} == {
+        *("classes.png", "styles.png", "confusion.png", "code_use.png")
+    }
 
 
 def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(command, tmp_path):

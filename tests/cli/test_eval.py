@@ -55,10 +55,9 @@ def test_evaluation_touches_nothing_of_the_run(evaluated):
 
 def test_evaluation_writes_results_and_pictures_into_its_own_folder(evaluated):
     run, _, written = evaluated
+    names = ("reconstructions", "samples", "classes", "code_use")
     assert {path.name for path in (written / "images").iterdir()} == {
-        "reconstructions.png",
-        "samples.png",
-        "classes.png",
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
     assert {path.name for path in run.cwd.iterdir()} == {"runs"}
     assert not (written / "checkpoints").exists()

@@ -18,7 +18,7 @@ METRICS = {
         for name in ("nelbo", "relaxed_nelbo", "reconstruction", "kl", "code_usage", "perplexity")
     ),
 }
-PICTURES = ("reconstructions", "samples", "classes")
+PICTURES = ("reconstructions", "samples", "classes", "code_use")
 
 
 def test_tensorboard_has_every_metric_picture_and_histogram(command, tmp_path):

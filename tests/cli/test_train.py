@@ -76,7 +76,8 @@ def results(folder) -> dict:
 
 def test_a_run_leaves_its_files_and_no_others(finished):
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
-    pictures = {f"images/{name}.png" for name in ("reconstructions", "samples", "classes")}
+    names = ("reconstructions", "samples", "classes", "code_use")
+    pictures = {f"images/{name}.{kind}" for name in names for kind in ("png", "pdf")}
     saved = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     assert files - {"train.log", ".lock"} == pictures | saved | checkpoints | {
