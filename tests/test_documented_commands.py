@@ -124,7 +124,10 @@ def programs() -> list[str]:
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "scripts/documentation/explained.py")
     lines = [line.strip() for page in pages for line in page.read_text().splitlines() if line.startswith("    ")]
     inside = [part for page in pages for part in re.findall(r"`([^`\n]+)`", page.read_text())]
+    script = (ROOT / "scripts" / "gpu_day.sh").read_text().replace("\\\n", "")  # whose parts need a GPU, or minutes
+    rented = re.findall(r'"\$python" (-m scripts\..*)', script)
     found = [match[1] for part in (*lines, *inside) if (match := PROGRAM.fullmatch(part))]
+    found += [f"python {part}" for part in rented]
     return sorted({line for line in found if "…" not in line and " " in line})
 
 

@@ -18,6 +18,9 @@ def block(language: str, containing: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return next(text for text in blocks if containing in text)
 
+FOUND = ["tests/latent/test_contract.py", "tests/latent/test_values.py", "tests/config/test_options.py"]
+"""Tests that know an estimator by its YAML."""
+
 
 @pytest.mark.slow
 def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_path: Path):
@@ -55,7 +58,7 @@ def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
     pathwise = tmp_path / "src" / "discrete_latents" / "latent" / "pathwise"
     (pathwise / "identity.py").write_text(block("python", "class Identity"))
     (tmp_path / "configs" / "latent" / "identity.yaml").write_text(block("yaml", "Identity"))
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", "tests/latent", "tests/config/test_options.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "identity", *FOUND]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -21,7 +21,7 @@ from tests.helpers.witness import TESTS, WITNESS, starts
 SHORT = [*SMALL, "trainer.max_epochs=1", "callbacks.pictures.every_n_epochs=0"]
 LATENTS = ("gumbel_softmax", "st_gumbel", "rloo")
 JOBS = [f"{latent} {seed}" for latent in LATENTS for seed in (0, 1)]
-EPOCHS = 60  # outlast the time that a busy machine takes to send a signal
+EPOCHS = 35  # outlast the time that a busy machine takes to send a signal
 
 
 def results(folder: Path) -> dict:
