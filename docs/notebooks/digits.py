@@ -66,4 +66,5 @@ for each in (run, other):
     print(f"{each.results['latent']:16} nll {each.results['metrics']['test/nll']:.2f}")
 
 # %% [markdown]
-# One seed says little: [a sweep, read back](sweep.md) has several.
+# After 25 epochs RLOO has hardly begun: soft samples learn faster, and `python train.py` trains for 150. One seed says
+# little; [a sweep, read back](sweep.md) has several.
