@@ -142,15 +142,19 @@ def test_the_arguments_of_a_documented_command_are_right(line: str, monkeypatch:
 
         monkeypatch.setattr(CommandParser, name, parsed)
     words = shlex.split(line, comments=True)
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    monkeypatch.setattr(sys, "argv", words[2:] if words[0] == "python" else words)
     with pytest.raises(Parsed):
-        if words[0] == "python":
-            monkeypatch.setattr(sys, "argv", words[2:])
-            runpy.run_module(words[2], run_name="__main__")
-        else:
-            module, _, function = scripts[words[0]].partition(":")
-            monkeypatch.setattr(sys, "argv", words)
-            getattr(import_module(module), function)()
+        start(words)
+
+
+def start(words: list[str]) -> None:
+    """Runs `python -m MODULE …` or a console script in this process."""
+    if words[0] == "python":
+        runpy.run_module(words[2], run_name="__main__")
+    else:
+        scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+        module, _, function = scripts[words[0]].partition(":")
+        getattr(import_module(module), function)()
 
 
 def test_other_commands_were_found():

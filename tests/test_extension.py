@@ -18,6 +18,7 @@ def block(language: str, containing: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return next(text for text in blocks if containing in text)
 
+
 FOUND = ["tests/latent/test_contract.py", "tests/latent/test_values.py", "tests/config/test_options.py"]
 """Tests that know an estimator by its YAML."""
 

@@ -1,4 +1,4 @@
-"""Workflows, Dockerfile and devcontainer name only what exists: files, targets, commands, modules and Python versions."""
+"""Workflows, Dockerfile and devcontainer name only what exists: files, targets, commands, modules, Python versions."""
 
 import ast
 import itertools

@@ -21,8 +21,8 @@ run = discrete_latents.train([*short, f"hydra.run.dir={folder}/gumbel_softmax"])
 # %% [markdown]
 # ## What came out
 #
-# `nelbo` is the negative bound of one sample, `nll` that of 50, both in nats: lower is better. The words are the settings
-# of the command line: `discrete_latents.train(["latent=rloo"])` is `python train.py latent=rloo`.
+# `nelbo` is the negative bound of one sample, `nll` that of 50, both in nats: lower is better. The words are the
+# settings of the command line: `discrete_latents.train(["latent=rloo"])` is `python train.py latent=rloo`.
 
 # %%
 for name in ("test/nelbo", "test/nll"):

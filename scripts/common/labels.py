@@ -38,7 +38,8 @@ def label_points(
         for distance, (right, up) in product(DISTANCES, DIRECTIONS):
             text = axes.annotate(
                 name, point, (distance * right, distance * up), textcoords="offset points", fontsize=size,
-                ha="left" if right > 0 else "right" if right < 0 else "center", va="center_baseline" if up == 0 else "bottom" if up > 0 else "top",
+                ha="left" if right > 0 else "right" if right < 0 else "center",
+                va="bottom" if up > 0 else "top" if up < 0 else "center_baseline",
                 arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "0.6", "shrinkA": 0} if distance > 5 else None,
             )  # fmt: skip
             text.get_window_extent()  # which moves the text to its place

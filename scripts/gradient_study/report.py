@@ -66,7 +66,7 @@ def figure(results: dict[str, Any], path: Path) -> None:
         ("variance", "temperature", "variance, E‖g − E g‖² / ‖g*‖²", swept),
         ("snr", "epoch", "signal-to-noise, ‖E g‖ / sd", noisy),
     ]
-    drawing, panels = plt.subplots(
+    _, panels = plt.subplots(
         len(rows), len(FAMILIES), figsize=(17, 11), sharey="row", gridspec_kw={"wspace": 0.7, "hspace": 0.25}
     )
     drawn = [

@@ -165,7 +165,7 @@ def captioned(grid: Image.Image, rows: int, columns: int, caption: Caption) -> I
 
 
 def code_use(counts: Float[Tensor, "N K"]) -> Image.Image:
-    """Classes below each other and latents side by side: white where a class was never drawn, black where most often."""
+    """Classes below each other, latents side by side: white where a class was never drawn, black where most often."""
     latents, classes = counts.shape
     shares = counts / counts.sum(-1, keepdim=True).clamp(min=1)
     most = float(shares.max())
