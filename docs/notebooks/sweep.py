@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A sweep, read back
 #
-# `python train.py -m latent=gumbel_softmax,st_gumbel seed=0,1` leaves a folder of runs. Here four short ones are trained
-# from Python instead; reading them back is the same.
+# `python train.py -m latent=gumbel_softmax,st_gumbel seed=0,1` leaves a folder of runs. Here four short ones are
+# trained from Python instead; reading them back is the same.
 
 # %%
 from contextlib import redirect_stdout
