@@ -60,10 +60,12 @@ for name, estimator in estimators.items():
 # bias of Gumbel-Softmax for noise.
 
 # %%
-figure, axis = plt.subplots(figsize=(6, 3.6))
+figure, axis = plt.subplots(figsize=(7, 3.6))
 for name, (bias, noise) in found.items():
     axis.plot(noise, bias, "o", color="#3f86c8")
-    axis.annotate(name, (noise, bias), xytext=(6, 3), textcoords="offset points", fontsize=8)
-axis.set(xlabel="noise of one gradient", ylabel="distance of the mean from the exact gradient", xscale="log")
-axis.margins(x=0.25, y=0.12)
+    side = -1 if "τ = 1" in name else 1
+    place = {"xytext": (6 * side, 3), "textcoords": "offset points", "ha": "left" if side > 0 else "right"}
+    axis.annotate(name, (noise, bias), fontsize=8, **place)
+axis.set(xlabel="noise of one gradient", ylabel="distance of the mean from exact", xscale="log")
+axis.margins(x=0.4, y=0.12)
 figure.tight_layout()

@@ -36,7 +36,6 @@ def show(rows, titles=()):
         if titles:
             axes[i, 0].set_ylabel(titles[i], rotation=0, ha="right", va="center")
     figure.tight_layout()
-    return figure
 
 
 show([images, run.decode(codes)], ["image", "decoded"])
