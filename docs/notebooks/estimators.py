@@ -67,5 +67,5 @@ for name, (bias, noise) in found.items():
     place = {"xytext": (6 * side, 3), "textcoords": "offset points", "ha": "left" if side > 0 else "right"}
     axis.annotate(name, (noise, bias), fontsize=8, **place)
 axis.set(xlabel="noise of one gradient", ylabel="distance of the mean from exact", xscale="log")
-axis.margins(x=0.4, y=0.12)
+axis.margins(x=0.5, y=0.12)
 figure.tight_layout()
