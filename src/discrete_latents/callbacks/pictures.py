@@ -134,7 +134,7 @@ def save_pdf(picture: Image.Image | Figure, file: Any) -> None:
     if isinstance(picture, Figure):
         picture.savefig(file, format="pdf", bbox_inches="tight", metadata={"CreationDate": None})
     else:
-        picture.save(file, format="PDF", resolution=150, quality=95, creationDate=None, modDate=None)
+        picture.save(file, format="PDF", resolution=150, quality=95, title="", creationDate=None, modDate=None)
 
 
 def render(rows: Tensor, caption: Caption | None = None) -> Image.Image | Figure:
