@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-WIDTH, HEIGHT = 1180, 1140
+WIDTH, HEIGHT = 1180, 880
 
 
 def main() -> None:
