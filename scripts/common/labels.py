@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
 
 DISTANCES = (5, 11, 18, 26, 36, 48, 62)
 """Points, typographic."""
@@ -60,10 +62,11 @@ def label_points(
                 text.remove()
 
 
-def leader(start: Sequence[float], box: Bbox) -> list[tuple[float, float]]:
+def leader(start: ArrayLike, box: Bbox) -> list[tuple[float, float]]:
     """Points along the line from a point to the nearest side of a name's box."""
-    end = min(max(start[0], box.x0), box.x1), min(max(start[1], box.y0), box.y1)
-    return [(start[0] + (end[0] - start[0]) * i / 20, start[1] + (end[1] - start[1]) * i / 20) for i in range(20)]
+    begin = np.asarray(start)
+    end = begin.clip((box.x0, box.y0), (box.x1, box.y1))
+    return [tuple(begin + (end - begin) * i / 20) for i in range(20)]
 
 
 def label_lines(axes: Axes, lines: Sequence[Line2D], size: float = 7) -> None:
