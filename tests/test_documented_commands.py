@@ -131,6 +131,7 @@ def programs() -> list[str]:
     return sorted({line for line in found if "…" not in line and " " in line})
 
 
+@pytest.mark.filterwarnings("ignore:'scripts.* found in sys.modules:RuntimeWarning")  # another test has imported it
 @pytest.mark.parametrize("line", programs())
 def test_the_arguments_of_a_documented_command_are_right(line: str, monkeypatch: pytest.MonkeyPatch):
     for name in ("parse_args", "parse_intermixed_args"):

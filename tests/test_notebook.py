@@ -91,7 +91,7 @@ def test_a_run_plots_its_curves(trained_here, folder):
 
 def test_a_run_has_its_pictures(trained_here):
     pictures = trained_here.pictures()
-    assert pictures.keys() == {"classes", "reconstructions", "samples"}
+    assert pictures.keys() == {"classes", "code_use", "reconstructions", "samples"}
     assert all(isinstance(picture, Image.Image) for picture in pictures.values())
 
 

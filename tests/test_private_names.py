@@ -12,6 +12,7 @@ OTHERS = {
     *("_linear_pointwise", "_foreach_add_", "_fused_adam_", "_fused_adamw_"),
     *("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_is_profiler_enabled"),
     *("_save_to_state_dict", "_load_from_state_dict"),
+    *("_C", "_are_functorch_transforms_active"),
 }
 """Of Hydra, of named tuples, of OmegaConf and of argparse; and of torch, kernels, hooks and what a module overrides to
 say how it is saved, each in one module."""

@@ -14,7 +14,7 @@ from torch.autograd import Function
 
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.noise import drawn_from, gumbel, uniform
-from discrete_latents.latent.tape import transformed
+from discrete_latents.latent.tape import transforming
 
 MANY_CLASSES = 1024
 IN_CACHE = 2**18
@@ -149,7 +149,7 @@ def divergence(
 ) -> Float[Tensor, "*batch"]:
     """`categorical_kl` of finite logits. masked: whether some are of masked classes."""
     parts = layout.classes_first(logits), layout.classes_first(prior)
-    if transformed(logits) or transformed(prior):
+    if transforming():
         return terms(*parts, masked)[0].sum((-1, -2))
     return Divergence.apply(*parts, masked)  # type: ignore[return-value]
 

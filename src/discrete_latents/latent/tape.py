@@ -74,6 +74,6 @@ def on_tape(tape: Callable[[Call], Tensor]) -> Iterator[None]:
         TAPE.reset(token)
 
 
-def transformed(x: Tensor) -> bool:
-    """Whether a tensor is within a transform of `torch.func`."""
-    return not torch.compiler.is_compiling() and torch.func.debug_unwrap(x, recurse=False) is not x
+def transforming() -> bool:
+    """Whether this is within a transform of `torch.func`, which no `autograd.Function` of here is made for."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()

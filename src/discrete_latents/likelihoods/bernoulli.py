@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from discrete_latents.latent.sampler import at_least_float32
-from discrete_latents.latent.tape import transformed
+from discrete_latents.latent.tape import transforming
 from discrete_latents.likelihoods.base import Likelihood
 
 IN_CACHE = 2**16
@@ -30,7 +30,7 @@ class Bernoulli(Likelihood):
         compiling = torch.compiler.is_compiling()
         if output.device.type != "cpu" or (compiling and x.requires_grad):
             return super().log_prob(x, output)  # on a GPU one kernel instead of nine
-        if not compiling and (transformed(x) or transformed(output)):
+        if transforming():
             return super().log_prob(x, output)
         x, output = x.flatten(1), at_least_float32(output).flatten(1 - x.dim())
         if compiling:

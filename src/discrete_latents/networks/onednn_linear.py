@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from discrete_latents.latent.tape import transformed
+from discrete_latents.latent.tape import transforming
 
 
 class OneDNNLinear(nn.Linear):
@@ -22,7 +22,7 @@ class OneDNNLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         float32 = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
-        plain = not (torch.is_autocast_enabled("cpu") or transformed(x) or transformed(self.weight))
+        plain = not (torch.is_autocast_enabled("cpu") or transforming())
         if float32 and plain and self.bias is not None and torch.compiler.is_compiling() and not FASTER:
             # A sum would become `addmm`, which copies the bias into all rows first; the compiler subtracts it where it
             # next reads the product.

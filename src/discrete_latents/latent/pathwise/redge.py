@@ -1,13 +1,12 @@
 """ReDGE: a sample by a few steps of a diffusion whose denoiser is known."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discrete_latents.checks import positive, share, whole
 from discrete_latents.latent import layout
 from discrete_latents.latent.distributions import sample
-from discrete_latents.latent.noise import current
+from discrete_latents.latent.noise import normal
 from discrete_latents.latent.pathwise.base import Pathwise, with_gradient_of
 
 START = 1 - 1e-4
@@ -35,8 +34,7 @@ class ReDGE(Pathwise):
         self.end = positive("end", share("end", end))
 
     def rsample(self, logits: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:
-        shape = layout.classes_first(logits).shape
-        x = layout.classes_first(torch.randn(shape, dtype=logits.dtype, device=logits.device, generator=current()))
+        x = layout.classes_first(normal(layout.classes_first(logits).shape, logits.dtype, logits.device))
         step = (START - self.end) / (self.steps - 1)
         for index in range(self.steps - 1):
             time, earlier = START - index * step, START - (index + 1) * step
