@@ -28,7 +28,7 @@ def of_a_bit(estimator: ReDGE) -> tuple[Tensor, Tensor, Tensor]:
         return torch.zeros_like(logits)
 
     module = "discrete_latents.latent.pathwise.redge"
-    with patch(f"{module}.torch.randn", lambda shape, **_: noise), patch(f"{module}.sample", keep):
+    with patch(f"{module}.normal", lambda *_: noise), patch(f"{module}.sample", keep):
         z = estimator.rsample(logits)
     slope = torch.autograd.grad(z[..., 1].sum(), log_odds)[0]
     return probabilities[0], slope, weight / weight.sum()
