@@ -52,7 +52,7 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
 @pytest.mark.slow
 def test_an_estimator_is_tested_by_being_there(tmp_path: Path):
     """In a copy of the project with one more file and one more YAML, the tests find it, run it, and it passes."""
-    for part in ("src", "configs", "tests"):
+    for part in ("src", "configs", "scripts", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, tmp_path)

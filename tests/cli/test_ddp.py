@@ -56,7 +56,7 @@ def evaluation(run: Path) -> dict[str, float]:
 def test_two_processes_leave_one_set_of_files(both):
     assert [path.name for path in both.cwd.iterdir()] == ["logs"]
     assert len(list(both.cwd.rglob("results.json"))) == 1
-    assert len(list(both.cwd.rglob("*.png"))) == 3
+    assert len(list(both.cwd.rglob("*.png"))) == 4
     assert {path.name for path in both.cwd.rglob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
 
 
@@ -143,7 +143,7 @@ def test_every_job_of_a_sweep_leaves_one_set_of_files(jobs):
     assert {path.name for path in jobs[0].parent.iterdir()} == {"0", "1", "multirun.yaml", "sweep.lock"}
     for job in jobs:
         assert (results(job)["status"], results(job)["steps"]) == ("completed", 7)
-        assert len(list(job.rglob("*.png"))) == 3
+        assert len(list(job.rglob("*.png"))) == 4
         assert {path.name for path in job.rglob("*.log")} == {"train.log"}
 
 

@@ -170,7 +170,7 @@ def test_train_log_goes_on_in_a_resumed_run_and_has_its_traceback(command, tmp_p
 
 @pytest.mark.slow
 def test_train_log_has_the_line_of_a_run_that_diverges(command, tmp_path):
-    words = [*QUICK, "optimizer.lr=1e10", "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+    words = [*QUICK, "optimizer.lr=1e12", "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
     outcome = command("train", *words)
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] in (tmp_path / "run" / "train.log").read_text().splitlines()
@@ -233,7 +233,7 @@ def test_a_first_start_that_is_refused_locks_nothing(command, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_a_run_that_failed_after_its_first_step_stays(command, tmp_path):
-    words = [*QUICK, "optimizer.lr=1e10", "trainer.log_every_n_steps=1", "hydra.run.dir=x"]
+    words = [*QUICK, "optimizer.lr=1e12", "trainer.log_every_n_steps=1", "hydra.run.dir=x"]
     assert command("train", *words).code == 1
     outcome = command("train", *words)
     assert "holds a run already" in outcome.err

@@ -120,8 +120,10 @@ def test_a_stack_that_sigterm_stops_is_finished_as_one_that_was_not(command, tmp
     assert process.returncode == 143, said
     assert "to go on: python train.py sweep.resume=stopped" in said
     stopped = [torch.load(tmp_path / f"stopped/{job}/checkpoints/last.ckpt", weights_only=True) for job in range(2)]
-    assert len({state["global_step"] for state in stopped}) == 1
-    assert stopped[0]["global_step"] < 8 * 13
+    # A signal between the turns of two runs lets the first end one step later.
+    first, second = (state["global_step"] for state in stopped)
+    assert abs(first - second) <= 1
+    assert max(first, second) < 8 * 13
     assert command("train", "sweep.resume=stopped").code == 0
     assert command("train", *words, "hydra.sweep.dir=whole").code == 0
     for job in range(2):

@@ -59,6 +59,7 @@ PLACES: dict[str, tuple[Allowed, ...]] = {
     "data": (Allowed("discrete_latents.data", f"{LIGHTNING}.LightningDataModule"),),
     "data.source": (
         Allowed("discrete_latents.data.sources", "discrete_latents.data.Splits", returned=True),
+        Allowed("discrete_latents.data.omniglot_file", "discrete_latents.data.Splits", returned=True),
         Allowed("discrete_latents.priors", "discrete_latents.data.Splits", returned=True),
     ),
     "data.augmentation": (Allowed("discrete_latents.data.augmentation", "discrete_latents.data.Augmentation"),),
