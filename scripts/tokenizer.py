@@ -91,8 +91,7 @@ def measured(cell: Cell, arguments: Namespace) -> dict[str, Any] | None:
         return None
     metrics = {name.partition("/")[2]: value for name, value in first["metrics"].items()}
     metrics["bits_per_image"] = bits["metrics"]["test/bits_per_image"]
-    size = batch_size(folder)
-    metrics["milliseconds"] = 1000 * size / first["train_images_per_second"]
+    metrics["milliseconds"] = step_milliseconds(folder)
     kept = {name: first[name] for name in ("epochs", "steps", "seconds", "parameters", "versions")}
     return {"latent": latent, "codes": codes, "seed": seed, "metrics": metrics, **kept}
 
@@ -103,10 +102,12 @@ def run(overrides: Sequence[str], folder: Path, only_report: bool) -> dict[str, 
     return completed_results(folder) if only_report else completed_run(overrides, folder, quiet=True)
 
 
-def batch_size(folder: Path) -> int:
+def step_milliseconds(folder: Path) -> float:
+    """A training step's time in the fastest epoch: other work and pauses disturb it least."""
     from discrete_latents.runs.directory import RunDirectory
+    from scripts.common.training_run import logged
 
-    return RunDirectory(folder).read_config().data.batch_size
+    return 1000 * RunDirectory(folder).read_config().data.batch_size / max(logged(folder, "images_per_second"))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -116,7 +117,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     seeds = sorted(set(Counter((row["latent"], row["codes"]) for row in rows).values()))
     lines = [
         f"{', '.join(f'{step:,}' for step in steps)} steps of each run, {minutes:.1f} minutes on average; "
-        f"{' or '.join(map(str, seeds))} seeds. Test images. The rate of a quantiser is that of a uniform code.",
+        f"{' or '.join(map(str, seeds))} seeds. Test images. The rate of a quantiser is that of a uniform code. "
+        "A step's time is that of the fastest epoch.",
         "",
         f"| `latent=` | K | {' | '.join(heading for heading, _ in METRICS.values())} |",
         f"|---|---|{'---|' * len(METRICS)}",
