@@ -9,7 +9,6 @@ by the same command, and completed ones are not repeated.
 """
 
 from argparse import ArgumentTypeError, Namespace
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,9 +18,9 @@ from discrete_latents.config.command_parser import CommandParser, whole_number
 from discrete_latents.config.compose import group_options
 from discrete_latents.errors import fail
 
-ESTIMATORS = ["gumbel_softmax", "st_gumbel", "reinmax"]
-OTHER_RATES = ["gumbel_softmax,beta.start=1", "gumbel_softmax,beta.start=2"]
-LATENTS = [*ESTIMATORS, *OTHER_RATES, "vq", "fsq", "lfq"]
+LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax"]
+LATENTS += ["gumbel_softmax,beta.start=1", "gumbel_softmax,beta.start=2"]  # at other rates
+LATENTS += ["vq", "fsq", "lfq"]
 METRICS = {
     "code_usage": ("usage", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),
@@ -114,7 +113,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over the seeds of a cell, with their standard deviations, and the budget above."""
     steps = sorted({row["steps"] for row in rows})
     minutes = mean(row["seconds"] for row in rows) / 60
-    seeds = sorted(set(Counter((row["latent"], row["codes"]) for row in rows).values()))
+    cells = by_cell(rows)
+    seeds = sorted({len(of_cell) for of_cell in cells.values()})
     lines = [
         f"{', '.join(f'{step:,}' for step in steps)} steps of each run, {minutes:.1f} minutes on average; "
         f"{' or '.join(map(str, seeds))} seeds. Test images. The rate of a quantiser is that of a uniform code. "
@@ -123,12 +123,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         f"| `latent=` | K | {' | '.join(heading for heading, _ in METRICS.values())} |",
         f"|---|---|{'---|' * len(METRICS)}",
     ]
-    for latent, codes in dict.fromkeys((row["latent"], row["codes"]) for row in rows):
-        of_cell = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
+    for (latent, codes), of_cell in cells.items():
         shown = [spread([metrics[name] for metrics in of_cell], form) for name, (_, form) in METRICS.items()]
         name, *own = latent.split(",")
         lines.append(f"| {', '.join(f'`{each}`' for each in (name, *own))} | {codes:,} | {' | '.join(shown)} |")
     return "\n".join([*lines, ""])
+
+
+def by_cell(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, float]]]:
+    """The metrics of each seed, by latent and K."""
+    cells: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for row in rows:
+        cells.setdefault((row["latent"], row["codes"]), []).append(row["metrics"])
+    return cells
 
 
 def spread(values: Sequence[float], form: str) -> str:
@@ -147,11 +154,11 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes = drawn.subplots()
     several = len({row["codes"] for row in rows}) > 1
     every, means = [], {}
-    for latent, codes in dict.fromkeys((row["latent"], row["codes"]) for row in rows):
-        points = [row["metrics"] for row in rows if (row["latent"], row["codes"]) == (latent, codes)]
-        every += [(point["kl"], point["mse"]) for point in points]
-        name = f"{latent}, K = {codes:,}" if several else latent
-        means[name] = mean(point["kl"] for point in points), mean(point["mse"] for point in points)
+    for (latent, codes), of_cell in by_cell(rows).items():
+        points = [(metrics["kl"], metrics["mse"]) for metrics in of_cell]
+        every += points
+        rate, distortion = (mean(column) for column in zip(*points, strict=True))
+        means[f"{latent}, K = {codes:,}" if several else latent] = rate, distortion
     axes.plot(*zip(*every, strict=True), "o", ms=3, color="#3f86c8", alpha=0.4)
     axes.plot(*zip(*means.values(), strict=True), "o", ms=6, color="#3f86c8")
     axes.set(xlabel="rate, nats an image", ylabel="distortion, mean squared error")

@@ -20,14 +20,7 @@ from pathlib import Path
 
 from discrete_latents.config.command_parser import CommandParser, positive_number, whole_number
 from discrete_latents.errors import UserError, fail
-
-STEPS = 10_000
-"""Of a run at budget 1."""
-
-DRAWS = 20_000
-"""Of each gradient at budget 1."""
-
-SORTS = ("nll_time", "nelbo_time", "nll_steps", "nelbo_steps", "bias", "sd", "cost", "memory", "latent")
+from scripts.atlas.rows import COLUMNS, STEPS
 
 
 def main() -> None:
@@ -40,7 +33,7 @@ def main() -> None:
     add("--seeds", nargs="+", type=whole_number(0), default=[0, 1, 2], metavar="SEED", help="of the runs")
     add("--images", type=whole_number(), default=1000, help="test images, the first ones")
     add("--samples", type=whole_number(), default=1000, help="m of the test nll")
-    add("--sort", choices=SORTS, default=SORTS[0], metavar="COLUMN", help="order of the rows: %(choices)s")
+    add("--sort", choices=COLUMNS, default=COLUMNS[0], metavar="COLUMN", help="order of the rows: %(choices)s")
     add("--report", action="store_true", help="measure nothing")
     add("--runs", type=Path, default=Path("logs/atlas"), help="folder of what is measured")
     add("--output", type=Path, default=Path("results"), help="folder of the report")

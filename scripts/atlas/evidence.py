@@ -1,7 +1,6 @@
 """What the atlas is made of: each measurement a file, made once, by whichever process comes first."""
 
 import json
-import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,16 +14,14 @@ from discrete_latents.atomic_write import atomic_write
 from discrete_latents.config.compose import estimator_options
 from discrete_latents.errors import NotApplicable, UserError, first_line
 from discrete_latents.latent import NotDefined
-from scripts.atlas.__main__ import DRAWS, STEPS
 from scripts.atlas.cost import cost
 from scripts.atlas.gradients import gradient
 from scripts.atlas.report import report
-from scripts.atlas.rows import Row
+from scripts.atlas.rows import DRAWS, STEPS, Row
 from scripts.atlas.training import Problem, trained
+from scripts.common.estimator import matching_estimators
+from scripts.common.latent_shapes import SETTINGS
 from scripts.reproduce.table import folder_name
-
-SHAPES = {"categorical": (), "bernoulli": ("model.num_latents=200", "model.num_classes=2")}
-"""By name, the settings of a model. What `experiment` has is categorical."""
 
 
 class Evidence:
@@ -40,7 +37,7 @@ class Evidence:
         self.settings = settings
         self.measures = measures
         self.waits = waits
-        self.problem = Problem((f"experiment={settings.experiment}", *SHAPES[shape], *settings.overrides))
+        self.problem = Problem((f"experiment={settings.experiment}", *SETTINGS[shape], *settings.overrides))
         self.folder: Path = settings.runs / folder_name((f"experiment={settings.experiment}", *settings.overrides))
         self.steps = max(1, round(STEPS * settings.budget))
         self.draws = max(100, round(DRAWS * settings.budget))
@@ -99,13 +96,13 @@ class Evidence:
 def measure_all(settings: Namespace) -> None:
     """Measures what is missing and writes the report. Raises UserError if no estimator is chosen or nothing was
     measured."""
-    latents = matching(settings.only)
+    latents = matching_estimators(settings.only)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     for waits in () if settings.report else (False, True):
         measure(latents, settings, waits)
     rows, undefined = [], {}
-    shapes = [Evidence(shape, settings) for shape in SHAPES]
+    shapes = [Evidence(shape, settings) for shape in SETTINGS]
     for evidence in shapes:
         for latent in estimator_options():
             rows += [row] if (row := evidence.row(latent)) else []
@@ -119,20 +116,10 @@ def measure_all(settings: Namespace) -> None:
 def measure(latents: Sequence[str], settings: Namespace, waits: bool) -> None:
     """Measures what is missing: costs and gradients, then runs seed by seed. waits: else what another process is at is
     left to it."""
-    cells = [(Evidence(shape, settings, True, waits), latent) for shape in SHAPES for latent in latents]
+    cells = [(Evidence(shape, settings, True, waits), latent) for shape in SETTINGS for latent in latents]
     for evidence, latent in cells:
         if (spent := evidence.cost(latent)) is not None and "undefined" not in spent:
             evidence.gradient(latent)
     for seed in settings.seeds:
         for evidence, latent in cells:
             evidence.run(latent, seed)
-
-
-def matching(only: str) -> Sequence[str]:
-    try:
-        names = [name for name in estimator_options() if re.search(only, name)]
-    except re.error as error:
-        raise UserError(f"--only {only} is not a regular expression: {error}") from error
-    if not names:
-        raise UserError(f"--only {only} matches no estimator: {', '.join(estimator_options())}")
-    return names

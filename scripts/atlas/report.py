@@ -8,10 +8,9 @@ import matplotlib.pyplot as plt
 
 from scripts.atlas.reading import reading
 from scripts.atlas.rows import CRITERIA, Row, best
+from scripts.common.latent_shapes import TITLES
 from scripts.common.report import save_figure, write_report
 from scripts.reproduce.paired import difference_text, differences
-
-TITLES = {"categorical": "20×10 categorical latents", "bernoulli": "200 Bernoulli latents"}
 
 
 def report(rows: Sequence[Row], undefined: Mapping[str, str], steps: int, settings: Namespace) -> None:
@@ -20,7 +19,7 @@ def report(rows: Sequence[Row], undefined: Mapping[str, str], steps: int, settin
     data = {"settings": shared, "steps": steps, "rows": [row._asdict() for row in rows], "undefined": undefined}
     parts = [legend(rows, steps, settings)]
     for shape, own in by_shape(rows).items():
-        parts += [f"**{TITLES[shape]}**", table(own, settings.sort), reading(own)]
+        parts += [f"**{TITLES[shape]} latents**", table(own, settings.sort), reading(own)]
     parts.append("\n".join(f"- `{name}` is left out: {reason}." for name, reason in undefined.items()))
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_report(settings.output, "atlas", data, text, lambda path: figure(rows, settings.sort, path))
@@ -106,7 +105,7 @@ def figure(rows: Sequence[Row], sort: str, path: Path) -> None:
             points = [(run["value"], place) for place, row in enumerate(lines) for run in row.values(criterion)]
             axes.plot(*zip(*points or [(float("nan"), 0)], strict=True), marker, ms=3.5, mew=0, alpha=0.7, label=label)
         axes.set_yticks(range(len(lines)), [row.latent for row in lines], fontsize=7)
-        axes.set(title=TITLES[shape], xlabel="test nll, nats; a point for each seed")
+        axes.set(title=f"{TITLES[shape]} latents", xlabel="test nll, nats; a point for each seed")
         axes.grid(axis="y", alpha=0.3, lw=0.5)
         axes.legend(fontsize=7)
     plt.tight_layout()

@@ -4,6 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
+STEPS = 10_000
+"""Of a run at budget 1."""
+
+DRAWS = 20_000
+"""Of each gradient at budget 1."""
+
 CRITERIA = {
     "nll_time": ("time", "nll"),
     "nelbo_time": ("time", "nelbo"),
@@ -11,6 +17,9 @@ CRITERIA = {
     "nelbo_steps": ("steps", "nelbo"),
 }
 """By name, after what a run is tested, and what is compared there; all in nats, lower is better."""
+
+COLUMNS = (*CRITERIA, "bias", "sd", "cost", "memory", "latent")
+"""What rows can be sorted by."""
 
 
 class Row(NamedTuple):

@@ -1,9 +1,12 @@
-"""An estimator by its name."""
+"""Estimators by their names."""
+
+import re
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from discrete_latents.config.compose import composed
+from discrete_latents.config.compose import composed, estimator_options
+from discrete_latents.errors import UserError
 from discrete_latents.latent import Constant, Estimator
 
 
@@ -14,3 +17,15 @@ def make_estimator(name: str, temperature: float = 1.0, **settings: object) -> E
     OmegaConf.set_struct(config, False)  # a YAML need not name every setting
     config = OmegaConf.create({"temperature": target, "latent": OmegaConf.merge(config.latent, settings)})
     return instantiate(config.latent)
+
+
+def matching_estimators(only: str) -> list[str]:
+    """The options of `latent` that match the regular expression of --only. Raises UserError for none, and for what is
+    no regular expression."""
+    try:
+        names = [name for name in estimator_options() if re.search(only, name)]
+    except re.error as error:
+        raise UserError(f"--only {only} is not a regular expression: {error}") from error
+    if not names:
+        raise UserError(f"--only {only} matches no estimator: {', '.join(estimator_options())}")
+    return names

@@ -10,12 +10,12 @@ from hydra.utils import get_class
 
 from discrete_latents.config.compose import composed
 from discrete_latents.errors import fail
+from scripts.common.latent_shapes import SETTINGS
 from scripts.common.training_run import completed_run, mean_of_last
 
 Pair = tuple[str, str]
 """A model, "categorical" (20×10) or "bernoulli" (200×2), and an option of `latent`."""
 
-BERNOULLI = ["model.num_latents=200", "model.num_classes=2"]
 BERNOULLI_RIVALS = ["gumbel_softmax", "st_gumbel", "straight_through", "rloo"]
 UNUSABLE = {"exact": "10^20 configurations"}
 KEPT = ("eval_samples", "seed", "epochs", "steps", "seconds", "data", "versions")
@@ -36,7 +36,7 @@ class Budget:
         model, latent = pair
         chosen = [f"experiment={self.experiment}", "model/network=linear", f"latent={latent}"]
         settings = ["callbacks=gradient_statistics", f"trainer.max_epochs={self.epochs}", f"seed={self.seed}"]
-        return [*chosen, *settings, *(BERNOULLI if model == "bernoulli" else []), *self.overrides]
+        return [*chosen, *settings, *SETTINGS[model], *self.overrides]
 
 
 def pairs(latents: Sequence[str]) -> list[Pair]:

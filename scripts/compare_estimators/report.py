@@ -7,9 +7,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from scripts.common.labels import label_points
+from scripts.common.latent_shapes import TITLES
 from scripts.common.report import save_figure, write_report
-
-TITLES = {"categorical": "20×10 categorical", "bernoulli": "200 Bernoulli"}
 
 
 def write_comparison(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 """Toys: objectives whose expectation is known, maximised by every estimator from independent starts at once."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discrete_latents.config.compose import estimator_options
-from discrete_latents.errors import UserError
 from discrete_latents.latent import Estimator, NotDefined
-from scripts.common.estimator import make_estimator
+from scripts.common.estimator import make_estimator, matching_estimators
 from scripts.common.report import write_report
 
 COPIES = 100
@@ -119,12 +116,7 @@ def measure_toys(output: Path, only: str, budget: float) -> None:
 
     Raises UserError if no estimator matches `only`.
     """
-    try:
-        names = [name for name in estimator_options() if re.search(only, name)]
-    except re.error as error:
-        raise UserError(f"--only {only} is not a regular expression: {error}") from error
-    if not names:
-        raise UserError(f"--only {only} matches no estimator: {', '.join(estimator_options())}")
+    names = matching_estimators(only)
     path = output / "toys.json"
     earlier = json.loads(path.read_text()) if path.is_file() else []
     rows = {(row["toy"], row["estimator"]): row for row in earlier}

@@ -45,10 +45,10 @@ def said(outcome) -> str:
 
 
 def test_a_diverging_run_says_at_which_step_and_with_what(command, tmp_path):
-    line = said(command("train", *SMALL, "optimizer.lr=1e12", "trainer.log_every_n_steps=10", "hydra.run.dir=run"))
+    line = said(command("train", *SMALL, "optimizer.lr=1e14", "trainer.log_every_n_steps=10", "hydra.run.dir=run"))
     assert re.search(r"the bound of step [1-4] is nan, of the step before -\S+ nats", line)
-    assert re.search(r"parameters: prior_logits \(1 of 1\), encoder \([34] of 4\), decoder \(4 of 4\)", line)
-    assert "learning rate 1e+12, temperature 1, gradient norm nan" in line
+    assert "parameters: prior_logits (1 of 1), encoder (4 of 4), decoder (4 of 4)" in line
+    assert "learning rate 1e+14, temperature 1, gradient norm nan" in line
     assert "trainer.detect_anomaly=true" in line
     assert not list(tmp_path.glob("run/checkpoints/*"))
     assert not (tmp_path / "run" / "results.json").exists()

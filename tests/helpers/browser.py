@@ -2,13 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from scripts.common.browser import BROWSER
 
 needs_browser = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium or Chrome to open the report in: apt install chromium"

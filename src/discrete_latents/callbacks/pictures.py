@@ -101,9 +101,10 @@ class Pictures(pl.Callback):
             return
         shown: dict[str, Image.Image | Figure] = {}
         with self.warned(trainer):
-            if (counts := model.code_usage.last) is not None:
-                shown["code_use"] = code_use(counts.cpu())
             shown |= model.figures()
+        with self.warned(trainer):
+            if "code_use" not in shown and (counts := model.code_usage.last) is not None:
+                shown["code_use"] = code_use(counts.cpu())
         with self.warned(trainer):
             captions = model.captions()
             for name, rows in self.draw(trainer, model, split).items():

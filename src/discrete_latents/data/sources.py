@@ -66,19 +66,23 @@ def patches(stride: int = 2) -> Splits:
     whole("source.stride", stride)
     with np.load(PHOTOGRAPHS, allow_pickle=False) as file:
         photographs = [torch.from_numpy(file[name]).movedim(-1, 0) for name in ("china", "flower")]
+    found = [(cut(each, stride), split_of_patches(each, stride)) for each in photographs]
     splits = []
     for number in range(len(Splits._fields)):
-        x = [cut(each, stride)[cut(split_of_pixels(each) == number, stride).flatten(1).all(1)] for each in photographs]
+        x = [all_of_one[split == number] for all_of_one, split in found]
         labels = torch.cat([torch.full((len(each),), photograph) for photograph, each in enumerate(x)])
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         splits.append(Images(torch.cat(x)[order], labels[order]))
     return Splits(*splits)
 
 
-def split_of_pixels(photograph: Shaped[Tensor, "C H W"]) -> Int[Tensor, "1 H W"]:
-    """The number of each pixel's split: of five tiles in a row, one is for validation, one for testing."""
+def split_of_patches(photograph: Shaped[Tensor, "C H W"], stride: int) -> Int[Tensor, " n"]:
+    """The number of each patch's split: of five tiles in a row, one is for validation, one for testing. −1 where it
+    has pixels of several."""
     down, right = (torch.arange(size) * count // size for size, count in zip(photograph.shape[1:], TILES, strict=True))
-    return torch.tensor([0, 1, 0, 2, 0])[(2 * down[:, None] + right) % 5].unsqueeze(0)
+    of_pixels = torch.tensor([0, 1, 0, 2, 0], dtype=torch.int8)[(2 * down[:, None] + right) % 5]
+    lowest, highest = cut(of_pixels.unsqueeze(0), stride).flatten(1).aminmax(dim=1)
+    return torch.where(lowest == highest, lowest, -1)
 
 
 def cut(image: Shaped[Tensor, "C H W"], stride: int) -> Shaped[Tensor, "n C h w"]:

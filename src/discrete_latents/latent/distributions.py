@@ -182,9 +182,10 @@ class Divergence(Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # differentiated again
             with torch.enable_grad():
                 kl = terms(logits, prior, ctx.masked)[0].sum((-1, -2))
-            wanted = [part for part, needed in zip((logits, prior), ctx.needs_input_grad, strict=False) if needed]
+            needed = ctx.needs_input_grad[:2]
+            wanted = [part for part, asked in zip((logits, prior), needed, strict=True) if asked]
             found = iter(torch.autograd.grad(kl, wanted, slopes[0], create_graph=True))
-            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:2]), None
+            return *(next(found) if asked else None for asked in needed), None
         to_logits = to_prior = None
         if ctx.needs_input_grad[0]:
             to_logits = ((of_classes - q * of_latents) * slope).sum_to_size(logits.shape)

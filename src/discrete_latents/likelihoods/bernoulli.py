@@ -28,10 +28,8 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, x: Float[Tensor, "B ..."], output: Float[Tensor, "..."]) -> Tensor:
         compiling = torch.compiler.is_compiling()
-        if output.device.type != "cpu" or (compiling and x.requires_grad):
+        if output.device.type != "cpu" or (compiling and x.requires_grad) or transforming():
             return super().log_prob(x, output)  # on a GPU one kernel instead of nine
-        if transforming():
-            return super().log_prob(x, output)
         x, output = x.flatten(1), at_least_float32(output).flatten(1 - x.dim())
         if compiling:
             return compiled_sum(x, output)
