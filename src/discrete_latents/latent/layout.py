@@ -38,6 +38,11 @@ def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
     return z.transpose(-1, -2).flatten(-2)
 
 
+def times(z: Float[Tensor, "*batch N K"], codebook: Float[Tensor, "K D"]) -> Float[Tensor, "*batch N D"]:
+    """z @ codebook, in which each z is read in its layout: a product by torch.matmul would copy all of z first."""
+    return (codebook.T.expand(*z.shape[:-2], -1, -1) @ z.mT).mT
+
+
 def classes_first(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
     """A view of (…, N, K) as (…, K, N); a vector of K classes is returned unchanged. Its own inverse."""
     return x.transpose(-1, -2) if x.dim() > 1 else x

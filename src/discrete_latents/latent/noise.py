@@ -18,6 +18,9 @@ from discrete_latents.latent.tape import taped
 SMALLEST = torch.finfo(torch.float32).tiny
 """Replaces a uniform number of 0, once in 2⁵³ draws."""
 
+IN_CACHE = 2**18
+"""Float32 numbers: 1 MiB. More noise than this is computed in parts, each of which stays in the processor's cache."""
+
 CURRENT: ContextVar[torch.Generator | None] = ContextVar("generator", default=None)
 
 
@@ -108,16 +111,26 @@ def gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
 def draw_gumbel(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     halves = random_halves(shape) if dtype == torch.float32 and can_share(shape, device) else None
     if halves is not None:
-        # Few passes, all in float32: the midpoint i + ½ of one of 2³¹ cells, shifted within the cell. log1p keeps all
-        # bits of small numbers, which give large noise.
         low = torch.rand(tuple(shape[-2:]), **source()).sub_(0.5).mul_(-(2.0**-31))
-        v = torch.sub(low, halves.float().add_(0.5).abs_(), alpha=2.0**-31)
-        log_u = v.clamp_(min=2.0**-24 - 1, max=-(2.0**-60)).log1p_()
-    elif (u := draw_uniform(shape, device)).dtype == torch.float32:
+        whole = torch.compiler.is_compiling() or halves.numel() <= IN_CACHE
+        parts = [halves] if whole else halves.split(max(1, IN_CACHE // halves[0].numel()))
+        drawn = [gumbel_at(part, low) for part in parts]
+        return drawn[0] if whole else torch.cat(drawn)
+    if (u := draw_uniform(shape, device)).dtype == torch.float32:
         log_u = u.clamp_(max=1 - 2.0**-24).neg_().log1p_()
     else:
         log_u = u.log_().to(dtype)
     return log_u.neg_().log_().neg_()
+
+
+def gumbel_at(halves: Tensor, low: Tensor) -> Tensor:
+    """Gumbel noise from 32 random bits and a shift within the cell that they name.
+
+    Few passes, all in float32: the midpoint i + ½ of one of 2³¹ cells, shifted within the cell. log1p keeps all bits of
+    small numbers, which give large noise.
+    """
+    v = torch.sub(low, halves.float().add_(0.5).abs_(), alpha=2.0**-31)
+    return v.clamp_(min=2.0**-24 - 1, max=-(2.0**-60)).log1p_().neg_().log_().neg_()
 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

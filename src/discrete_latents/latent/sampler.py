@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import counts, masks
+from discrete_latents.latent import counts, layout, masks
 from discrete_latents.latent.noise import drawn_from, normal
 
 Draw = Callable[[Tensor, Tensor | None, tuple[int, ...]], tuple[Tensor, Tensor | float]]
@@ -78,7 +78,7 @@ class Sampler:
     ) -> tuple[Tensor, Tensor | float]:
         """`draw`, with the vector of each latent in place of z."""
         z, kl = self.draw(logits, prior, shape)
-        return z @ codebook, kl
+        return layout.times(z, codebook), kl
 
     def subset(
         self, logits: Float[Tensor, "*_ K"], size: int, prior: Float[Tensor, "..."] | None = None

@@ -132,9 +132,11 @@ class ImageTokenizer(LatentModel):
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
         if self.by_distance:
-            f = self.projection(self.features(x).mT)
-            near = f @ self.codebook.T - self.codebook.square().sum(-1) / 2  # ‖f‖² is the same for all classes
-            return self.mixed(self.log_precision.exp() * near)
+            precision = self.log_precision.exp()
+            f = precision * self.projection(self.features(x).mT)  # scaled here, where it is small
+            length = precision * self.codebook.square().sum(-1, keepdim=True) / 2
+            codebook = self.codebook.expand(len(f), -1, -1)
+            return self.mixed(torch.baddbmm(-length, codebook, f.mT).mT)  # ‖f‖² is the same for all classes
         return self.mixed(layout.to_logits(self.features(x).flatten(-2), self.num_classes))
 
     def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:
