@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write parent secrecy < console lightning_internals < latent process < runs
+        checks errors atomic_write parent secrecy slurm < console lightning_internals < latent process < runs
         < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
         < sweep < stacked < cli < embedded search summary < api < explore export priors < start
     """,
@@ -95,6 +95,7 @@ ROOT = {
         "console",
         "parent",
         "process",
+        "slurm",
         "secrecy",
     ),
     "lightning_internals",

@@ -512,13 +512,15 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
 # Signals to stop
 
 
-def heeded_signals(trainer: pl.Trainer) -> dict[str, signal.Signals]:
-    """The signals that Lightning handles: `stop` is SIGTERM, `requeue` is SLURM's warning before the time limit."""
+def heeded_signals(trainer: pl.Trainer, *ours: Callable[..., None]) -> dict[str, signal.Signals]:
+    """The signals that Lightning handles, or would if one of our handlers did not: `stop` is SIGTERM, `requeue` is
+    SLURM's warning before the time limit."""
     environment = trainer._accelerator_connector.cluster_environment
     signals = {"stop": signal.SIGTERM}
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
         signals["requeue"] = environment.requeue_signal
-    return {name: number for name, number in signals.items() if isinstance(signal.getsignal(number), _HandlersCompose)}
+    now = {name: signal.getsignal(number) for name, number in signals.items()}
+    return {name: signals[name] for name, at in now.items() if isinstance(at, _HandlersCompose) or at in ours}
 
 
 def use_given_sigterm_handler(trainer: pl.Trainer) -> None:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from discrete_latents.slurm import requeue_when_warned
+
 HIDDEN = "DISCRETE_LATENTS_COMMAND"
 """Names the command of `python -m discrete_latents` to the processes that Lightning starts, which have its settings
 alone."""
@@ -13,6 +15,7 @@ alone."""
 def start_train() -> None:
     """`python train.py`, `discrete-latents-train`, `python -m discrete_latents train`."""
     say_starting()
+    requeue_when_warned()
     from discrete_latents.cli import train_main
 
     train_main()

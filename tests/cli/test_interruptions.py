@@ -39,6 +39,13 @@ class Terminate(pl.Callback):
             os.kill(os.getpid(), self.signal)
 
 
+class Warn(pl.Callback):
+    """Sends its own process SLURM's warning while it tests."""
+
+    def on_test_batch_end(self, *_: object) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
 def stopping(step: int, number: int = signal.SIGTERM) -> list[str]:
     target = f"+callbacks.stop._target_={__name__}.Terminate"
     return [target, f"+callbacks.stop.step={step}", f"+callbacks.stop.signal={int(number)}"]
@@ -97,20 +104,25 @@ def test_sigterm_stops_several_processes_at_the_same_step(tmp_path):
 SLURM = {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "run", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["preempted", "out of time"])
-def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path, number):
-    """As far as it can be seen without SLURM: its variables, its signals, and a command in place of its scontrol."""
+@pytest.fixture
+def slurm(tmp_path):
+    """SLURM's variables, and a command in place of its scontrol, which writes its words down."""
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     scontrol.chmod(0o755)
-    environment = os.environ | TESTS | SLURM | {"PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    return os.environ | TESTS | SLURM | {"PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["preempted", "out of time"])
+def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path, slurm, number):
+    """As far as it can be seen without SLURM."""
     train = ROOT / "train.py"
     words = [*SMALL, "trainer.max_epochs=3"]
     run = tmp_path / "run"
     command = [sys.executable, str(train), *words, *stopping(17, number), f"hydra.run.dir={run}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert f"to go on: python train.py resume={run}" in done.stderr
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 17
@@ -118,10 +130,21 @@ def test_a_job_of_slurm_saves_before_it_ends_and_asks_for_another_turn(tmp_path,
     asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
     assert asked == ("requeue 77\n" if number == signal.SIGUSR1 else "")
     done = subprocess.run(
-        [sys.executable, str(train), f"resume={run}", "trust=[tests]"], cwd=tmp_path, env=environment, timeout=100
+        [sys.executable, str(train), f"resume={run}", "trust=[tests]"], cwd=tmp_path, env=slurm, timeout=100
     )
     assert done.returncode == 0
     assert json.loads((run / "results.json").read_text())["steps"] == 3 * 13
+
+
+@pytest.mark.slow
+def test_slurms_warning_within_the_test_asks_for_another_turn_and_ends_nothing(tmp_path, slurm):
+    words = [*SMALL, f"+callbacks.stop._target_={__name__}.Warn", "hydra.run.dir=run"]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "SLURM's time is nearly up" in done.stderr
+    assert set((tmp_path / "asked").read_text().splitlines()) == {"requeue 77"}
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 WRITER = """

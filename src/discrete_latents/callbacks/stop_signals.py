@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from contextvars import ContextVar
 from typing import Any
 
@@ -10,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from discrete_latents import slurm
 from discrete_latents.lightning_internals import before_each_batch, gradients_are_kept, heeded_signals
 
 
@@ -54,7 +54,7 @@ class StopSignals:
             relay.runs.append(self)
             self.asked, self.heeded = relay.asked, True
         handlers = {"stop": self.stop, "requeue": self.stop_and_requeue}
-        for name, number in heeded_signals(trainer).items():
+        for name, number in heeded_signals(trainer, slurm.warned).items():
             self.taken[number] = signal.signal(number, handlers[name])
             self.heeded = True
         before_each_batch(trainer, lambda: self.stop_together(trainer))
@@ -103,6 +103,4 @@ class StopSignals:
     def requeue(self, trainer: pl.Trainer) -> None:
         """Requeues this job if SLURM asked for the stop. Call after the run is saved."""
         if self.asked_for_requeue and trainer.is_global_zero:
-            array = os.environ.get("SLURM_ARRAY_JOB_ID")
-            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-            subprocess.run(["scontrol", "requeue", job])
+            slurm.requeue()

@@ -38,7 +38,7 @@ def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
     return z.transpose(-1, -2).flatten(-2)
 
 
-def times(z: Float[Tensor, "*batch N K"], codebook: Float[Tensor, "K D"]) -> Float[Tensor, "*batch N D"]:
+def vectors_of(z: Float[Tensor, "*batch N K"], codebook: Float[Tensor, "K D"]) -> Float[Tensor, "*batch N D"]:
     """z @ codebook, in which each z is read in its layout: a product by torch.matmul would copy all of z first."""
     return (codebook.T.expand(*z.shape[:-2], -1, -1) @ z.mT).mT
 

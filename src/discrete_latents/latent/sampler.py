@@ -78,7 +78,7 @@ class Sampler:
     ) -> tuple[Tensor, Tensor | float]:
         """`draw`, with the vector of each latent in place of z."""
         z, kl = self.draw(logits, prior, shape)
-        return layout.times(z, codebook), kl
+        return layout.vectors_of(z, codebook), kl
 
     def subset(
         self, logits: Float[Tensor, "*_ K"], size: int, prior: Float[Tensor, "..."] | None = None
