@@ -49,7 +49,7 @@ ORDERS = {
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",
     "loggers": "media metrics_csv wandb_run",
     "models": """
-        code_usage compiled_loss initial_codebook < latent_model
+        code_usage compiled_loss dead_codes initial_codebook < latent_model
         < categorical_vae image_tokenizer semi_supervised structured_prediction
     """,
     "networks": "base onednn_linear < cnn mlp < linear resnet",

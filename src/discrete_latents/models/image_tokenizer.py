@@ -16,6 +16,7 @@ from discrete_latents.checks import positive, whole
 from discrete_latents.latent import HardBound, HardSampler, KLWeight, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
 from discrete_latents.models.code_usage import CodeUsage
+from discrete_latents.models.dead_codes import revived
 from discrete_latents.models.initial_codebook import principal_map, spread_codebook, spread_precision
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
@@ -47,8 +48,11 @@ class ImageTokenizer(LatentModel):
             random codebook is far from most f, and codes that nothing is near to stay unused.
         encoder_gain: of free logits, multiplies the initial weights of the encoder's last layer. A larger gain moves
             the initial posterior away from uniform, under which all codes are noise that a decoder learns to ignore.
+        revive_every: steps after which codes that the batch hardly gives any probability move to random features of it,
+            for logits by distance; None: never. The encoder moves faster than a large codebook follows.
 
-    The other arguments: `LatentModel`. A quantiser uses no `beta`, and a line says so where one is given. Raises
+    The other arguments: `LatentModel`. A quantiser uses no `beta` and no
+    `revive_every`, and a line says so where they are given. Raises
     ValueError for another prior or a network without a grid, and NotDefined for a quantiser with free bits, with
     `uniform_mix` or with a trained prior.
 
@@ -68,6 +72,7 @@ class ImageTokenizer(LatentModel):
         width: int = 16,
         logits: str = "distance",
         encoder_gain: float = 1.0,
+        revive_every: int | None = None,
         **common: Any,
     ) -> None:
         if prior not in PRIORS:
@@ -92,12 +97,17 @@ class ImageTokenizer(LatentModel):
             no_kl = f"{type(quantizer).__name__} is a deterministic code with no KL"
             if not self.kl_weight.free_bits.always(0.0) or prior != "uniform" or self.uniform_mix:
                 raise NotDefined(f"{no_kl}: free_bits and uniform_mix must be 0, and prior uniform")
-            if not self.kl_weight.beta.always(1.0):
-                rank_zero_only(log.warning)("beta is not used: %s", no_kl)
-                self.kl_weight = KLWeight()
+            weighted = not self.kl_weight.beta.always(1.0)
+            if unused := [name for name, given in (("beta", weighted), ("revive_every", revive_every)) if given]:
+                verb = "is" if len(unused) == 1 else "are"
+                rank_zero_only(log.warning)("%s %s not used: %s", " and ".join(unused), verb, no_kl)
+                self.kl_weight, revive_every = KLWeight(), None
             features = channels = quantizer.prepare(image_shape, num_classes, width)
             self.evaluator = HardBound(1)  # all samples are the same
             self.val_evaluator = self.val_evaluator and HardBound(1)
+        self.revive_every = None if revive_every is None else whole("revive_every", revive_every)
+        if self.revive_every and not self.by_distance:
+            raise ValueError(f"revive_every must be null without logits by distance, got {revive_every!r}")
         gain = positive("encoder_gain", encoder_gain)
         if self.by_distance or quantizer is not None:
             gain = 1.0
@@ -132,12 +142,29 @@ class ImageTokenizer(LatentModel):
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
         if self.by_distance:
-            precision = self.log_precision.exp()
-            f = precision * self.projection(self.features(x).mT)  # scaled here, where it is small
-            length = precision * self.codebook.square().sum(-1, keepdim=True) / 2
-            codebook = self.codebook.expand(len(f), -1, -1)
-            return self.mixed(torch.baddbmm(-length, codebook, f.mT).mT)  # ‖f‖² is the same for all classes
+            return self.mixed(self.by_nearness(self.projection(self.features(x).mT)))
         return self.mixed(layout.to_logits(self.features(x).flatten(-2), self.num_classes))
+
+    def by_nearness(self, f: Float[Tensor, "B N D"]) -> Float[Tensor, "B N K"]:
+        """−‖f − e‖² / 2σ² but for ‖f‖², which is the same for all classes."""
+        precision = self.log_precision.exp()
+        length = precision * self.codebook.square().sum(-1, keepdim=True) / 2
+        scaled = precision * f.mT  # here, where it is small
+        return torch.baddbmm(-length, self.codebook.expand(len(f), -1, -1), scaled).mT
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.revive_every and self.global_step > 0 and self.global_step % self.revive_every == 0:
+            self.revive(self.read(batch)[0])
+        return super().training_step(batch, batch_idx)
+
+    @torch.no_grad()
+    def revive(self, x: Real[Tensor, "B ..."]) -> None:
+        """Moves the dead codes, in all processes alike."""
+        strategy = self.trainer.strategy
+        f = self.projection(self.features(x).mT)
+        share = strategy.reduce(layout.softmax(self.by_nearness(f)).mean((0, 1)), reduce_op="mean")
+        codebook = revived(self.codebook, share, f.flatten(0, 1).to(self.codebook.dtype))
+        self.codebook.copy_(strategy.broadcast(codebook))
 
     def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:
         """The parameters of the likelihood given the vectors of the codes."""
