@@ -8,6 +8,7 @@ import torch
 
 from tests.cli.conftest import shell, weights
 from tests.helpers.tables import rest_is_slow
+from tests.helpers.witness import TESTS
 
 WORDS = [
     *("experiment=null", "model=image_tokenizer", "model.num_classes=4", "model.network.hidden=[4,8]", "model.width=6"),
@@ -24,7 +25,7 @@ def test_a_resumed_tokenizer_has_the_bits_of_one_that_was_not_stopped(command, t
     """A codebook of moving averages too, which is no parameter."""
     if latent in ("vq", "fsq", "lfq"):
         pytest.importorskip("vector_quantize_pytorch", reason="needs the extra tokenizer")
-    words = [*WORDS, f"latent={latent}"]
+    words = [*WORDS, f"latent={latent}", *(["model.revive_every=5"] if latent == "st_gumbel" else [])]
     assert command("train", *words, "trainer.max_epochs=2", "hydra.run.dir=whole").code == 0
     assert command("train", *words, "trainer.max_epochs=1", "hydra.run.dir=halves").code == 0
     assert command("train", "resume=halves", "trainer.max_epochs=2").code == 0
@@ -47,11 +48,25 @@ def test_a_tokenizer_trains_in_bfloat16(command, tmp_path, latent):
 
 
 @pytest.mark.slow
-def test_two_processes_have_one_codebook(tmp_path):
-    """Of moving averages over the images of both, with dead codes replaced by the same vectors."""
+@pytest.mark.parametrize(
+    "words", [["latent=vq"], ["latent=gumbel_softmax", "model.revive_every=3"]], ids=["vq", "revived"]
+)
+def test_two_processes_have_one_codebook(tmp_path, words):
+    """Of moving averages over the images of both, or trained, with dead codes replaced by the same vectors."""
     pytest.importorskip("vector_quantize_pytorch", reason="needs the extra tokenizer")
-    words = [*WORDS, "latent=vq", "trainer=ddp_sim", "trainer.max_epochs=1", "model.num_classes=64"]
-    done = shell("train.py", *words, "hydra.run.dir=both", cwd=tmp_path)
+    words = [*WORDS, *words, "trainer=ddp_sim", "trainer.max_epochs=1", "model.num_classes=64"]
+    words.append("+callbacks.same._target_=tests.helpers.witness.SameWeights")
+    done = shell("train.py", *words, "hydra.run.dir=both", cwd=tmp_path, **TESTS)
     assert done.code == 0, done.err
     metrics = results(tmp_path / "both")["metrics"]
     assert metrics["test/code_usage"] > 0.2
+
+
+@pytest.mark.slow
+def test_a_codebook_that_is_revived_has_fewer_dead_codes(command, tmp_path):
+    dead = {}
+    for every in (3, "null"):
+        words = [*WORDS, "model.num_classes=512", "trainer.max_epochs=3", f"model.revive_every={every}"]
+        assert command("train", *words, f"hydra.run.dir={every}").code == 0
+        dead[every] = results(tmp_path / f"{every}")["metrics"]["test/dead_codes"]
+    assert dead[3] < dead["null"]

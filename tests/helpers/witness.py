@@ -19,6 +19,14 @@ TESTS = {"PYTHONPATH": f"{ROOT}:{ROOT}/src"}
 WITNESS = ["+callbacks.witness._target_=tests.helpers.witness.Witness", "+callbacks.witness.seed=${seed}"]
 
 
+class SameWeights(pl.Callback):
+    """Fails at the end of training where processes have other weights than the first."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        own = torch.cat([weight.detach().double().flatten() for weight in pl_module.state_dict().values()])
+        assert torch.equal(own, trainer.strategy.broadcast(own)), "the processes have other weights"
+
+
 class Witness(pl.Callback):
     """Adds a line to starts.jsonl in the run's folder whenever a process starts training: what it was given."""
 
