@@ -60,13 +60,3 @@ def test_two_processes_have_one_codebook(tmp_path, words):
     assert done.code == 0, done.err
     metrics = results(tmp_path / "both")["metrics"]
     assert metrics["test/code_usage"] > 0.2
-
-
-@pytest.mark.slow
-def test_a_codebook_that_is_revived_has_fewer_dead_codes(command, tmp_path):
-    dead = {}
-    for every in (3, "null"):
-        words = [*WORDS, "model.num_classes=512", "trainer.max_epochs=3", f"model.revive_every={every}"]
-        assert command("train", *words, f"hydra.run.dir={every}").code == 0
-        dead[every] = results(tmp_path / f"{every}")["metrics"]["test/dead_codes"]
-    assert dead[3] < dead["null"]

@@ -1,10 +1,11 @@
 """Codes that nothing is near to, moved to where features are."""
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from discrete_latents.errors import UserError
-from discrete_latents.models.dead_codes import revived
+from discrete_latents.models.dead_codes import DEAD, revived
 from tests.models.test_image_tokenizer import built
 
 
@@ -28,6 +29,18 @@ def test_where_vectors_are_few_the_deadest_codes_move():
 def test_codes_in_even_use_stay():
     codebook = torch.randn(5, 3)
     assert torch.equal(revived(codebook, torch.full((5,), 0.2), torch.zeros(7, 3)), codebook)
+
+
+def test_a_tokenizer_has_no_dead_code_after_a_revival():
+    model, data = built("latent=gumbel_softmax", "model.num_classes=40", "model.revive_every=3")
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False)
+    x, _ = data.first("train", 50)
+    with torch.no_grad():
+        model.codebook[:25] = 1e3
+        model.revive(x)
+        share = model.encode(x).softmax(-1).mean((0, 1))
+    assert len(model.codebook.unique(dim=0)) == 40
+    assert share.min() > DEAD / 40
 
 
 @pytest.mark.parametrize(
