@@ -34,7 +34,6 @@ KEPT = {
     "test_a_job_of_two_processes_goes_on_when_its_sweep_is_resumed": 0,
     "test_it_evaluates_where_there_is_no_checkout": 0,
     "test_the_installed_package_is_what_is_imported": 0,
-    "test_every_job_of_a_sweep_gives_both_processes_its_own_settings": 0,
     "test_a_sweep_that_was_stopped_is_finished_with_all_its_jobs": 1,
     "test_a_killed_run_ends_as_one_that_was_not": 4,
     "test_a_run_killed_five_times_ends_as_one_that_was_not": 0,

@@ -37,7 +37,7 @@ def test_an_estimator_a_network_and_a_data_set_of_ones_own_train_together(tmp_pa
         "from discrete_latents.data import digits as load_mine\n"
         "from discrete_latents.networks import MLP as MyNetwork\n"
     )
-    command = [sys.executable, "-c", "from discrete_latents.cli import train_main; train_main()"]
+    command = [sys.executable, "-m", "discrete_latents"]
     chosen = ["--config-dir", "configs", "latent=identity", "data=mine", "model/network=mine"]
     settings = ["debug=one_batch", f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run([*command, *chosen, *settings], cwd=tmp_path, capture_output=True, text=True)

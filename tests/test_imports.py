@@ -15,8 +15,8 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write parent secrecy slurm < console lightning_internals < latent process < runs
-        < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
+        checks errors atomic_write parent secrecy slurm torchmetrics_import < console lightning_internals < latent process
+        < runs < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
         < sweep < stacked < cli < embedded search summary < api < explore export priors < start
     """,
     "callbacks": """
@@ -97,6 +97,7 @@ ROOT = {
         "process",
         "slurm",
         "secrecy",
+        "torchmetrics_import",
     ),
     "lightning_internals",
 }

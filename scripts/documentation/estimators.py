@@ -8,7 +8,7 @@ from hydra.utils import get_class
 from latex2mathml.converter import convert
 from omegaconf import OmegaConf
 
-from discrete_latents.config.compose import composed
+from scripts.common.estimator import option_settings
 
 ROOT = Path(__file__).parents[2]
 INTRODUCTION = """# Estimators
@@ -29,7 +29,7 @@ them.
 
 def option(name: str, about: dict[str, Any]) -> tuple[str, str]:
     """The row of the table and the section of an option."""
-    target = composed([f"latent={name}", "paths.output_dir=."]).latent["_target_"]
+    target = option_settings(name)["_target_"]
     kind = get_class(target)
     paper = "–"
     if about.get("paper"):

@@ -8,6 +8,7 @@ from discrete_latents.latent import GumbelSoftmax       # an estimator alone, pu
 from typing import TYPE_CHECKING, Any
 
 from discrete_latents.parent import end_with_parent
+from discrete_latents.torchmetrics_import import import_torchmetrics
 
 if TYPE_CHECKING:
     from discrete_latents.api import Run, load_run
@@ -21,6 +22,7 @@ end_with_parent()  # in a process that Lightning started, before torch is import
 def __getattr__(name: str) -> Any:
     """Loaded when asked for, so that the latent module alone imports neither Lightning nor Hydra."""
     if name in __all__:
+        import_torchmetrics()
         from discrete_latents import api
 
         return getattr(api, {"train": "train_run"}.get(name, name))

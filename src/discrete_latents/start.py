@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from discrete_latents.slurm import requeue_when_warned
+from discrete_latents.torchmetrics_import import import_torchmetrics
 
 HIDDEN = "DISCRETE_LATENTS_COMMAND"
 """Names the command of `python -m discrete_latents` to the processes that Lightning starts, which have its settings
@@ -16,6 +17,7 @@ def start_train() -> None:
     """`python train.py`, `discrete-latents-train`, `python -m discrete_latents train`."""
     say_starting()
     requeue_when_warned()
+    import_torchmetrics()
     from discrete_latents.cli import train_main
 
     train_main()
@@ -24,6 +26,7 @@ def start_train() -> None:
 def start_eval() -> None:
     """`python eval.py`, `discrete-latents-eval`, `python -m discrete_latents eval`."""
     say_starting()
+    import_torchmetrics()
     from discrete_latents.cli import eval_main
 
     eval_main()

@@ -1,13 +1,16 @@
-"""Command lines as a user gives them: in a subprocess, or, where many are tried, in this process."""
+"""Command lines as a user gives them: in a subprocess, in a copy of this process, or, where many are tried, in it."""
 
+import atexit
 import logging
 import os
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import jaxtyping
 import pytest
@@ -55,6 +58,48 @@ def shell(script: str, *words: str, cwd: Path, **variables: str) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def forked(script: str, *words: str, cwd: Path) -> Outcome:
+    """What `shell` does, in a copy of this process, which has loaded torch and Lightning: in a fifth of the time."""
+    if torch.cuda.is_available():  # CUDA does not survive a fork
+        return shell(script, *words, cwd=cwd)
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: xdist's thread does not matter here
+            child = os.fork()
+        if not child:
+            try:
+                run_as_command(script, words, cwd, out.fileno(), err.fileno())
+            finally:
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0), err.seek(0)
+        return Outcome(code, out.read(), err.read())
+
+
+def run_as_command(script: str, words: tuple[str, ...], cwd: Path, out: int, err: int) -> None:
+    """Ends this process as `python SCRIPT WORDS` ends, whose stdout and stderr go to two files."""
+    os.dup2(out, 1), os.dup2(err, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    atexit._clear()
+    os.chdir(cwd)
+    sys.argv = [str(ROOT / script), *words]
+    jaxtyping.config.update("jaxtyping_disable", True)
+    warnings.resetwarnings()
+    warnings.simplefilter("default")
+    logging.getLogger().handlers.clear()
+    code = 0
+    try:
+        getattr(cli, f"{Path(script).stem}_main")()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code)
+
+
 @dataclass
 class Run:
     """A run that came to its end."""
@@ -72,7 +117,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """
     cwd = tmp_path_factory.mktemp("elsewhere")
     folder = tmp_path_factory.mktemp("runs") / "a run"
-    outcome = shell("train.py", *SMALL, f"hydra.run.dir='{folder}'", cwd=cwd)
+    outcome = forked("train.py", *SMALL, f"hydra.run.dir='{folder}'", cwd=cwd)
     assert outcome.code == 0, outcome.err
     return Run(folder, cwd, outcome)
 

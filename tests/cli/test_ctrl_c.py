@@ -66,12 +66,9 @@ def pasted(said: str, cwd: Path) -> None:
     assert done.returncode == 0, (line, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory) -> RunDirectory:
-    cwd = tmp_path_factory.mktemp("straight")
-    done = launched(str(ROOT / "train.py"), *WORDS, "hydra.run.dir=run", cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return RunDirectory(cwd / "run")
+@pytest.fixture
+def straight(finished) -> RunDirectory:
+    return RunDirectory(finished.folder)
 
 
 TERM, INT = signal.SIGTERM, signal.SIGINT

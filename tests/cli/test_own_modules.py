@@ -3,6 +3,7 @@ model takes what it names)."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -148,15 +149,18 @@ def test_killed_within_an_epoch_it_ends_as_one_that_was_not(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_test_and_resume_it(tmp_path):
-    """Each on its half of the data, by Lightning's own samplers."""
+    """Each on its half of the data, by Lightning's own samplers. Resumed from the checkpoint of half the epochs."""
     write_options(tmp_path / "options")
     words = ["--config-dir", str(tmp_path / "options"), *QUICK, "model=mine", "data=theirs", "trainer=ddp_sim"]
-    for run, further in {"whole": ["trainer.max_epochs=4"], "parts": []}.items():
-        outcome = shell("train.py", *words, *further, f"hydra.run.dir={tmp_path}/{run}", cwd=tmp_path, PYTHONPATH=PATH)
-        assert outcome.code == 0, outcome.err
-    resume = [f"resume={tmp_path}/parts", "trainer.max_epochs=4", TRUST]
-    outcome = shell("train.py", *resume, cwd=tmp_path, PYTHONPATH=PATH)
+    words += ["trainer.max_epochs=4", "+callbacks.kept._target_=tests.helpers.witness.Kept"]
+    outcome = shell("train.py", *words, f"hydra.run.dir={tmp_path}/whole", cwd=tmp_path, PYTHONPATH=PATH)
     assert outcome.code == 0, outcome.err
+    parts = shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    (parts / "results.json").unlink()
+    (parts / "kept.ckpt").rename(parts / "checkpoints" / "last.ckpt")
+    outcome = shell("train.py", f"resume={tmp_path}/parts", TRUST, cwd=tmp_path, PYTHONPATH=PATH)
+    assert outcome.code == 0, outcome.err
+    assert (parts / "kept.ckpt").is_file()  # it went on after the second epoch
     assert same_bits(*(weights(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "parts")))
     assert results(tmp_path / "whole")["metrics"] == results(tmp_path / "parts")["metrics"]
     assert results(tmp_path / "whole")["steps"] == 4 * 64 // (2 * 16)

@@ -11,7 +11,7 @@ import torch
 
 from discrete_latents import load_run
 from discrete_latents.summary.finished_runs import find
-from tests.cli.conftest import SMALL, Run, beyond_progress, same_bits, shell, snapshot, weights
+from tests.cli.conftest import SMALL, Run, beyond_progress, forked, same_bits, snapshot, weights
 
 pytestmark = [  # both are Lightning's ModelCheckpoint's
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
@@ -23,7 +23,7 @@ pytestmark = [  # both are Lightning's ModelCheckpoint's
 def straight(tmp_path_factory) -> Path:
     """Four epochs without a stop."""
     cwd = tmp_path_factory.mktemp("straight")
-    outcome = shell("train.py", *SMALL, "trainer.max_epochs=4", f"hydra.run.dir={cwd}/run", cwd=cwd)
+    outcome = forked("train.py", *SMALL, "trainer.max_epochs=4", f"hydra.run.dir={cwd}/run", cwd=cwd)
     assert outcome.code == 0, outcome.err
     return cwd / "run"
 
@@ -33,7 +33,7 @@ def resumed(finished, tmp_path_factory) -> Run:
     """The finished run of two epochs, moved to another folder and resumed to four."""
     cwd = tmp_path_factory.mktemp("resumed")
     folder = shutil.copytree(finished.folder, cwd / "a moved run")
-    outcome = shell("train.py", "resume=a moved run", "trainer.max_epochs=4", cwd=cwd)
+    outcome = forked("train.py", "resume=a moved run", "trainer.max_epochs=4", cwd=cwd)
     assert outcome.code == 0, outcome.err
     return Run(folder, cwd, outcome)
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from discrete_latents import cli
 from discrete_latents.search.command import search_main
-from tests.cli.conftest import Outcome, shell
+from tests.cli.conftest import Outcome
 from tests.cli.test_errors import case
 
 COMMAND = [sys.executable, "-m", "discrete_latents.search"]
@@ -155,7 +155,7 @@ def test_each_trial_is_a_run_that_saw_no_test_image(searched):
 
 
 @pytest.mark.slow
-def test_it_ends_with_a_table_figures_and_the_best_as_an_experiment_that_runs(searched):
+def test_it_ends_with_a_table_figures_and_the_best_as_an_experiment_that_runs(searched, command):
     best = min((trial for trial in trials(searched.folder) if trial.value), key=lambda trial: trial.value)
     out = searched.outcome.out
     assert f"{best.value:.2f}" in next(line for line in out.splitlines() if line.startswith(f"│     {best.number} │"))
@@ -164,12 +164,13 @@ def test_it_ends_with_a_table_figures_and_the_best_as_an_experiment_that_runs(se
     (retrain,) = (line.partition(":")[2] for line in out.splitlines() if line.startswith("train the best again:"))
     python, script, *words = shlex.split(retrain)
     assert (python, script) == ("python", "train.py")
-    again = shell(script, *words, "eval_samples=2", "hydra.run.dir=again", cwd=searched.cwd)
+    again = command("train", *words, "eval_samples=2", "hydra.run.dir=again", cwd=searched.cwd)
     assert again.code == 0, again.err
     assert min(validations(searched.cwd / "again")) == pytest.approx(best.value, rel=1e-6)
     (test,) = (line.partition(":")[2] for line in out.splitlines() if line.startswith("test it as it is:"))
     python, script, *words = shlex.split(test)
-    tested = shell(script, *words, "eval_samples=2", cwd=searched.cwd)
+    assert (python, script) == ("python", "eval.py")
+    tested = command("eval", *words, "eval_samples=2", cwd=searched.cwd)
     assert tested.code == 0, tested.err
     assert "test/nll" in tested.out
 

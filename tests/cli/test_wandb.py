@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from discrete_latents.config.compose import composed
 from discrete_latents.loggers.wandb_run import WandbRun
@@ -297,6 +296,8 @@ def test_a_run_without_it_does_not_import_it(tmp_path):
     assert outcome.code == 0, outcome.err
     imported = {line.split("|")[-1].strip() for line in outcome.err.splitlines() if line.startswith("import time:")}
     assert "lightning.pytorch.loggers.wandb" in imported
+    assert "torchmetrics" in imported
+    assert "scipy.signal" not in imported
     assert "wandb" not in imported
 
 
@@ -318,6 +319,8 @@ def values(parameter: dict[str, Any]) -> list[Any]:
 
 def overrides(config: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
     """What a sweep's command gives train.py."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # takes seconds to import
+
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in parameters.items()}})
     return [word for word in config["command"] if not word.startswith("${")] + words["args_no_hyphens"]
 

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import shutil
+import time
 import warnings
 from pathlib import Path
 
@@ -70,6 +73,30 @@ def starts(folder: Path) -> list[dict]:
     """What the processes of a run were given, by rank, in the order in which they started."""
     lines = [json.loads(line) for line in (folder / "starts.jsonl").read_text().splitlines()]
     return sorted(lines, key=lambda line: line["rank"])
+
+
+HELD = "+callbacks.held._target_=tests.helpers.witness.Held"
+
+
+class Held(pl.Callback):
+    """Waits after two epochs, in the job whose number is in the file that HOLD names: adds `.held` to the file's name,
+    and goes on when it is gone. What a process is sent meanwhile reaches it between two epochs, however busy it is."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        hold = Path(os.environ.get("HOLD", os.devnull))
+        if trainer.current_epoch == 2 and hold.is_file() and hold.read_text() == Path(trainer.default_root_dir).name:
+            held = hold.rename(f"{hold}.held")
+            while held.exists():
+                time.sleep(0.005)
+
+
+class Kept(pl.Callback):
+    """Keeps the checkpoint of the second epoch's end, as kept.ckpt in the run's folder."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2 and trainer.is_global_zero:
+            run = Path(trainer.default_root_dir)
+            shutil.copy(run / "checkpoints" / "last.ckpt", run / "kept.ckpt")
 
 
 class FixedNoise(GumbelSoftmax):

@@ -72,7 +72,7 @@ def test_a_process_is_stopped_at_the_write_and_leaves_what_was_written(tmp_path,
 
 SHORT = ["lr_schedule.hold=1.0", "trainer.max_epochs=2", "eval_samples=5", "callbacks.pictures.every_n_epochs=0"]
 CASES = {
-    "sbn_digits": (["experiment=sbn_digits", *MODELS["sbn_digits"], *SHORT], 16),
+    "sbn_digits": (["experiment=sbn_digits", *MODELS["sbn_digits"], *SHORT], 24),
     "checkpoints by their names": ([*SMALL, *SHORT, "callbacks.checkpoint.filename='at-{step}'"], 28),
     "tensorboard": ([*SMALL, *SHORT, "logger=[csv,tensorboard]"], 40),
     "wandb": ([*SMALL, *SHORT, "logger=[csv,wandb]", "logger.wandb.offline=true"], 60),
