@@ -114,6 +114,8 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
         assert not [address for address in loaded if "w3.org" not in address], page.name
     estimators = (tmp_path / "site" / "reference" / "estimators.html").read_text()
     assert estimators.count("<math") >= len(LATENTS)
+    for notebook in (ROOT / "docs" / "notebooks").glob("*.py"):  # each was run for its page
+        assert (tmp_path / "site" / "notebooks" / f"{notebook.stem}_0.png").stat().st_size > 5_000
 
 
 def test_the_citation_has_the_version_of_the_package():

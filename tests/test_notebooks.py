@@ -24,6 +24,7 @@ def _as_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 TRAINING = {"digits", "sweep"}
+"""In CI, these run for the documentation's site alone."""
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in TRAINING)) for path in NOTEBOOKS]
 
 

@@ -25,7 +25,6 @@ INNER = {group: [other.rpartition("/")[2] for other in GROUPS if other.startswit
 """The groups inside a group's node, which are chosen by themselves."""
 
 FILES = sorted((CONFIGS / "experiment").rglob("*.yaml"))
-EXPERIMENTS = ["null", *(str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in FILES)]
 
 SHARED = {
     "data": {"augmentation", "batch_size", "binarization", "labelled", "labelled_batch_size"},
@@ -35,8 +34,11 @@ SHARED = {
 }
 """What an experiment may set inside a node that can be swapped: keys that every option of the group has."""
 
-OFTEN = ["null", "ssl_mnist"]
-"""No experiment, and the one that sets the most; the others are slow tests."""
+OFTEN = ["ssl_mnist", "null"]
+"""The experiment that sets the most, and none; the others are slow tests."""
+
+NAMED = [str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in FILES]
+EXPERIMENTS = [*OFTEN, *(name for name in NAMED if name not in OFTEN)]
 
 
 @cache
