@@ -25,13 +25,13 @@ demo: install           ## train the default experiment: a VAE on handwritten di
 	$(BIN)/python train.py
 
 test: install           ## the tests, in about 8 minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m "not slow and not exhaustive"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not exhaustive"
 
 test-slow: install      ## the long tests: whole runs, distributed training, the wheel
-	$(BIN)/python -m pytest -n 2 -m "slow and not exhaustive"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not exhaustive"
 
 test-exhaustive: install ## the cases that take so long that CI leaves them out
-	$(BIN)/python -m pytest -n 2 -m exhaustive
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive
 
 lint: install           ## ruff and pyright through pre-commit; a minute the first time
 	$(BIN)/pre-commit run --all-files
