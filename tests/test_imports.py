@@ -15,9 +15,9 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 
 ORDERS = {
     "": """
-        checks errors atomic_write parent secrecy slurm torchmetrics_import < console lightning_internals < latent process
-        < runs < config networks likelihoods optimization loggers quantizers < data models report < callbacks < training
-        < sweep < stacked < cli < embedded search summary < api < explore export priors < start
+        checks errors atomic_write parent secrecy slurm torchmetrics_import < console lightning_internals < latent
+        process < runs < config networks likelihoods optimization loggers quantizers < data models report < callbacks
+        < training < sweep < stacked < cli < embedded search summary < api < explore export priors < start
     """,
     "callbacks": """
         code_histogram epoch_measurement kl_weight_schedule learning_rate noise pictures progress_bar run_report
