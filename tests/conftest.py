@@ -1,8 +1,11 @@
 """What all tests share."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -144,10 +147,13 @@ MANY = 6
 """Of a slow test with more cases, CI runs one in six."""
 
 
-def pytest_configure() -> None:
-    """Heeds Ctrl-C, which a process that a shell started in the background would ignore, with all that it starts."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Heeds Ctrl-C, which a process that a shell started in the background would ignore, with all that it starts. What
+    other runs on this machine measured of the compiler decides nothing here."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder = tempfile.mkdtemp(prefix="compiler_")
+    config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)

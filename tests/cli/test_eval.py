@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from discrete_latents.latent import HardBound
-from tests.cli.conftest import Outcome, Run, beyond_progress, shell, snapshot
+from tests.cli.conftest import Outcome, Run, beyond_progress, forked, shell, snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")  # Lightning's ModelCheckpoint
 
@@ -22,7 +22,7 @@ def evaluated(finished, tmp_path_factory) -> tuple[Run, dict[str, tuple[int, byt
     folder = cwd / "runs" / "a copy"
     shutil.copytree(finished.folder, folder)
     before = snapshot(folder)
-    outcome = shell("eval.py", "run=runs/a copy", cwd=cwd)
+    outcome = forked("eval.py", "run=runs/a copy", cwd=cwd)
     assert outcome.code == 0, outcome.err
     return Run(folder, cwd, outcome), before, one_evaluation(folder)
 
