@@ -35,15 +35,15 @@ ORDERS = {
     "explore": "layers < page < command",
     "export": "onnx_graph < run_export < command",
     "latent": """
-        tape < counts layout masks noise temperature < distributions sampler subsets < estimator
-        < evaluation exact kl_weight < gradients < pathwise score_function
+        tape < counts layout masks noise temperature < distributions sampler subsets < joint_states law < estimator
+        < evaluation exact kl_weight < gradients sparsemax < pathwise score_function
     """,
     "latent.pathwise": """
         base < gumbel_softmax straight_through gapped_straight_through gumbel_rao reinmax darn st_gumbel zgr mve redge
         < concrete reinmax_rao
     """,
     "latent.score_function": """
-        trace tuned baselines broken_stick < coupled joint_states multi_sample reinforce rloo slopes arsm rebar
+        trace tuned baselines broken_stick < coupled multi_sample reinforce rloo slopes arsm rebar
         < carms disarm double_cv muprop relax rodeo sum_and_sample unordered_set vimco wake_wake < tree_disarm
     """,
     "likelihoods": "base < bernoulli categorical discretized_logistic gaussian poisson",

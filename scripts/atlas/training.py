@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from discrete_latents.config.compose import composed
 from discrete_latents.data import ImageData
 from discrete_latents.errors import UserError
-from discrete_latents.latent import HardBound, HardSampler, Temperature
+from discrete_latents.latent import HardBound, Temperature
 from discrete_latents.models import LatentModel
 from discrete_latents.training.build import build_data, build_model
 
@@ -75,14 +75,14 @@ def tested(model: LatentModel, data: ImageData, samples: int, images: int) -> Te
     """nll of m samples and nelbo of one, nats, on the first test images; None for what is not finite. Draws nothing
     from the noise of training."""
     model.eval()
-    evaluator = HardBound(samples)
+    evaluator = HardBound(samples, law=model.estimator.law)
     nll, nelbo, left = [], [], images
     for index, (x, labels) in enumerate(data.batches("test", 100)):
         batch = x[:left], labels[:left]
         left -= len(batch[0])
         nll.append(model.nll(batch, index, evaluator))
         with model.evaluation_noise(index):
-            sampler = HardSampler()
+            sampler = model.hard_sampler()
             reconstruction = model.objective(batch)(sampler)
             nelbo.append(sampler.kl - reconstruction)
         if left == 0:

@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 """A model, "categorical" (20×10) or "bernoulli" (200×2), and an option of `latent`."""
 
 BERNOULLI_RIVALS = ["gumbel_softmax", "st_gumbel", "straight_through", "rloo"]
-UNUSABLE = {"exact": "10^20 configurations"}
+UNUSABLE = dict.fromkeys(("exact", "sparsemax"), "10^20 configurations")
 KEPT = ("eval_samples", "seed", "epochs", "steps", "seconds", "data", "versions")
 """Entries of results.json that the report repeats."""
 

@@ -147,7 +147,9 @@ class Subject:
         except ValueError as error:
             raise UserError(f"latent = {name}: {first_line(error)}") from error
         bounds, gradients = (part.unflatten(1, (COPIES, -1)).flatten(0, 1) for part in (draws.bounds, draws.gradients))
-        draws, exact = Draws(bounds, gradients), self.target(estimator.samples)
+        draws = Draws(bounds, gradients)
+        # That of a law of its own is no other's: it sums over all of its states.
+        exact = self.target(estimator.samples) if estimator.law is None else draws.mean()
         snr = draws.signal_to_noise().item()
         floor = draws.floor(draws.mean() if exact is None else exact).item()
         mean = Draws(bounds[:1], draws.mean().unsqueeze(0))

@@ -85,7 +85,7 @@ def measure(toy: Toy, name: str, steps: int) -> dict[str, Any] | None:
         optimizer.step()
         if tuner is not None:
             tuner.step()
-    losses = toy.best - toy.expected(logits.detach().softmax(-1))
+    losses = toy.best - toy.expected(estimator.marginals(logits.detach()).softmax(-1))
     return {
         "toy": toy.name,
         "estimator": name,
@@ -102,7 +102,7 @@ def spread(toy: Toy, estimator: Estimator) -> dict[str, float]:
     logits = torch.zeros(VARIANCE_DRAWS, *toy.shape, dtype=torch.float64, requires_grad=True)
     (drawn,) = torch.autograd.grad(bound(toy, estimator, logits).sum(), logits)
     one = logits[:1]
-    (exact,) = torch.autograd.grad(toy.expected(one.softmax(-1)).sum(), one)
+    (exact,) = torch.autograd.grad(toy.expected(estimator.marginals(one).softmax(-1)).sum(), one)
     estimator.train()
     size = exact.square().sum().item()
     return {

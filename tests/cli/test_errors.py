@@ -77,6 +77,9 @@ MISTAKES = [
     case("temperature.period=0", "temperature.period must be a whole number of at least 1, got 0"),
     # Estimators.
     case("latent=exact", "20 latents of 10 classes", "1e+20", "at most max_configurations = 4096"),
+    case("latent=sparsemax", "20 latents of 10 classes", "1e+20", "at most max_configurations = 4096"),
+    case("latent=topk_sparsemax model.uniform_mix=0.1", "uniform_mix must be 0 for TopKSparsemax"),
+    case("latent=topk_sparsemax free_bits=constant", "free_bits must be 0 for TopKSparsemax"),
     case("latent=st_gumbel latent.kl=relaxed", "latent.kl must be one of analytic, sampled", "'relaxed'"),
     case("latent=rloo latent.draws=1", "latent.draws must be a whole number of at least 2, got 1"),
     case("latent=vimco latent.samples=1", "latent.samples must be a whole number of at least 2, got 1"),

@@ -18,6 +18,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 LATENTS = estimator_options()
 """Every estimator, found by its YAML."""
 
+ENUMERATE = [name for name in LATENTS if name == "exact" or make_estimator(name).law is not None]
+"""Those that draw nothing. All but exact have a q of their own: tests/latent/test_sparsemax.py."""
+
 QUANTIZERS = sorted({path.stem for path in (CONFIGS / "latent").glob("*.yaml")} - {*LATENTS})
 """The deterministic codes of the same group, which model=image_tokenizer alone takes."""
 

@@ -56,6 +56,8 @@ def test_no_precision_logit_or_temperature_gives_a_nan(name: str, dtype, scale: 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_does_not_reach_the_sampler(name: str, dtype):
     """Gumbel noise in half precision is cut at 5.5 or 7.6: a class of log-probability -9 would never be drawn."""
+    if traits(name).law is not None:
+        pytest.skip("its q gives that class no probability")
     rare = torch.tensor([[0.0, -9.0]]).expand(100_000, 1, 2)
     drawn = []
 

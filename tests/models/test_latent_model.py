@@ -15,7 +15,16 @@ from discrete_latents.callbacks import LearningRate, TemperatureSchedule
 from discrete_latents.config.compose import composed
 from discrete_latents.data import ImageData, Images, Splits, digits
 from discrete_latents.errors import UserError
-from discrete_latents.latent import Concrete, Exact, Exponential, GumbelSoftmax, HardSampler, STGumbel
+from discrete_latents.latent import (
+    Concrete,
+    Exact,
+    Exponential,
+    GumbelSoftmax,
+    HardSampler,
+    Sparsemax,
+    STGumbel,
+    TopKSparsemax,
+)
 from discrete_latents.lightning_internals import use_exact_loops, use_fast_epoch_loop
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import CategoricalVAE, LatentModel
@@ -98,6 +107,26 @@ def assert_same(one, other):
 
 
 # Evaluation
+
+
+@pytest.mark.parametrize("estimator", [Sparsemax(), TopKSparsemax(6)], ids=str)
+def test_a_sparse_posterior_is_evaluated_as_it_is_trained(splits, estimator):
+    model, data = make(splits, estimator=estimator)
+    torch.nn.init.normal_(model.encoder[-1].weight, std=0.3)
+    images, labels = next(iter(data.test_dataloader()))
+    many = images[:1].expand(5000, -1, -1, -1), labels[:1].expand(5000)
+    with torch.no_grad():
+        trained = model((images[:1], labels[:1]))
+        sampler = model.hard_sampler()
+        sampled = model.objective(many)(sampler) - sampler.kl
+        bounds = model.evaluator(model.objective(many))
+    assert abs(sampled.mean() - trained) < 4 * sampled.std() / 5000**0.5
+    assert bounds.mean() > trained
+    assert len(sampler.codes[0].unique(dim=0)) < K**N / 2
+    codes = model.estimator.marginals(model.encode(images[:1])).softmax(-1)
+    shares = F.one_hot(sampler.codes[0], K).float().mean(0)
+    assert (shares - codes[0]).abs().max() < 0.03
+    assert model.pictures((images, labels))["reconstructions"].isfinite().all()
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal, kl_divergence
 
-from discrete_latents.latent import Exact, GumbelSoftmax, STGumbel
+from discrete_latents.latent import Exact, GumbelSoftmax, Sparsemax, STGumbel, TopKSparsemax
 from discrete_latents.likelihoods import Bernoulli
 from discrete_latents.models import SemiSupervised
 from discrete_latents.networks import CNN, MLP
@@ -80,6 +80,26 @@ def test_sampled_bounds_agree_with_the_exact_one(estimator, batch):
     sampled = model(many)
     error = (exact.var() + sampled.var()).sqrt() / 20_000**0.5
     assert abs(exact.mean() - sampled.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("estimator", [Sparsemax(), TopKSparsemax(3)], ids=str)
+def test_a_sparse_class_is_told_and_trained_as_it_is(estimator, batch):
+    """The loss of the labels has the gradient p − e, and is 0 for a class that is certain by 1 or more."""
+    model, (x, labels) = make_model(estimator=estimator, alpha=1.0), batch
+    scores = torch.tensor([[0.0, 0.2, 0.5, -2.0], [3.0, 2.1, 0.0, 0.0], [0.0, 3.0, 2.0, 2.0]], requires_grad=True)
+    labels = torch.tensor([3, 0, 1])
+    p = model.estimator.marginals(scores.unsqueeze(-2)).squeeze(-2).exp()
+    assert (p == 0).any(1).all()
+    torch.testing.assert_close(p.sum(-1), torch.ones(3))
+    loss = model.estimator.classification_loss(scores, labels)
+    (gradient,) = torch.autograd.grad(3 * loss, scores)
+    torch.testing.assert_close(gradient, p.detach() - torch.eye(K)[labels])
+    assert model.estimator.classification_loss(scores[2:], labels[2:]) == 0
+    with torch.no_grad():
+        model.classifier[-1][-1].weight *= 30
+    torch.testing.assert_close(model.classify(x).exp().sum(-1), torch.ones(10))
+    assert (model.classify(x).exp() == 0).any()
+    assert model.training_loss(batch)[0].isfinite()
 
 
 def test_only_the_labels_of_the_labelled_images_are_looked_at(batch):

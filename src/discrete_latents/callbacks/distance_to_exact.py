@@ -7,7 +7,7 @@ import torch
 
 from discrete_latents.callbacks.epoch_measurement import EpochMeasurement
 from discrete_latents.checks import whole
-from discrete_latents.latent import Estimator, Exact
+from discrete_latents.latent import Estimator, Exact, NotDefined
 from discrete_latents.latent.gradients import draw_gradient, draw_gradients
 from discrete_latents.models import LatentModel
 from discrete_latents.models.latent_model import Batch
@@ -24,12 +24,17 @@ class DistanceToExact(EpochMeasurement):
 
     Of a `LatentModel` alone. Temperatures follow its global step; learned parts of the estimators keep their initial
     values. Costs `repeats` passes per estimator and epoch. Raises ValueError if the model has too many latents to
-    enumerate.
+    enumerate, and NotDefined for an estimator with a q of its own.
     """
 
     def __init__(self, estimators: Mapping[str, Estimator], repeats: int = 100, count: int = 100) -> None:
         super().__init__(count)
         self.estimators = dict(estimators)
+        for name, estimator in self.estimators.items():
+            if estimator.law is not None:
+                raise NotDefined(
+                    f"estimators.{name} is not compared with exact: its q is not the softmax of the logits"
+                )
         self.repeats = whole("repeats", repeats)
 
     def measure(self, trainer: pl.Trainer, model: LatentModel, batch: Batch) -> None:

@@ -40,6 +40,7 @@ from discrete_latents.latent.score_function.tree_disarm import StickBreakingDisA
 from discrete_latents.latent.score_function.unordered_set import UnorderedSet
 from discrete_latents.latent.score_function.vimco import VIMCO
 from discrete_latents.latent.score_function.wake_wake import WakeWake
+from discrete_latents.latent.sparsemax import Sparsemax, TopKSparsemax
 from discrete_latents.latent.temperature import Constant, Cosine, Exponential, Learned, Linear, Temperature
 
 __all__ = [
@@ -89,10 +90,12 @@ __all__ = [
     "Relax",
     "STGumbel",
     "Sampler",
+    "Sparsemax",
     "StickBreakingDisARM",
     "StraightThrough",
     "SumAndSample",
     "Temperature",
+    "TopKSparsemax",
     "TreeDisARM",
     "UnorderedSet",
     "WakeWake",

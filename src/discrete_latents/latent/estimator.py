@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout
+from discrete_latents.latent.law import Law
 from discrete_latents.latent.noise import drawn_from
 from discrete_latents.latent.sampler import SUBSETS, Sampler, log_weights
 from discrete_latents.latent.sampler import NotDefined as NotDefined
@@ -49,6 +51,9 @@ class Estimator(nn.Module):
     replaces_buffers = False
     """Whether a step replaces its buffers by new tensors, which rules out CUDA graphs."""
 
+    law: Law | None = None
+    """The law of the latents given their logits; None: independent, each the softmax of its own."""
+
     temperature: Temperature | None
 
     def __init__(self, samples: int = 1) -> None:
@@ -78,6 +83,14 @@ class Estimator(nn.Module):
     def forward(self, objective: Callable[[Sampler], Tensor]) -> Float[Tensor, " B"]:
         sampler = Sampler(self.draw, () if self.samples == 1 else (self.samples,), subset=self.draw_subset)
         return layout.log_mean_exp(log_weights(objective, sampler))
+
+    def marginals(self, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B N K"]:
+        """Logits whose softmax is the distribution of each latent alone."""
+        return logits
+
+    def classification_loss(self, logits: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Tensor:
+        """What trains the logits of one latent to known classes, (): −log q of them, where that is finite."""
+        return F.cross_entropy(logits, labels)
 
 
 Objective = Callable[[Sampler], Tensor]

@@ -11,6 +11,7 @@ from discrete_latents.checks import whole
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import categorical_kl, draw_codes
 from discrete_latents.latent.estimator import Estimator, Objective
+from discrete_latents.latent.law import Law, draw_by
 from discrete_latents.latent.sampler import Sampler, log_weights
 from discrete_latents.latent.subsets import sample_subset, subset_kl, subset_log_prob
 
@@ -19,13 +20,18 @@ class HardSampler(Sampler):
     """Draws exact one-hot samples without gradients and records them.
 
     `codes` holds the class indices of each `sample` call, (*S, B, N). `kl` sums the analytic KL or, if `sampled`,
-    log q(z) − log p(z) of the draws, which a multi-sample bound needs.
+    log q(z) − log p(z) of the draws, which a multi-sample bound needs. law: that of an estimator.
     """
 
     def __init__(
-        self, shape: tuple[int, ...] = (), sampled: bool = False, generator: torch.Generator | None = None
+        self,
+        shape: tuple[int, ...] = (),
+        sampled: bool = False,
+        generator: torch.Generator | None = None,
+        law: Law | None = None,
     ) -> None:
         super().__init__(shape=shape, generator=generator)
+        self.law = law
         self.sampled = sampled
         self.codes: list[Int[Tensor, "*S B N"]] = []
 
@@ -49,6 +55,10 @@ class HardSampler(Sampler):
         self, logits: Tensor, prior: Tensor | None, shape: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | float]:
         """Class indices, (*S, B, N), and their KL term."""
+        if self.law is not None:
+            codes, kl = draw_by(self.law, logits, prior, shape, self.sampled)
+            self.codes.append(codes)
+            return codes, kl
         codes = draw_codes(logits, shape)
         self.codes.append(codes)
         if prior is None:
@@ -81,18 +91,20 @@ class HardBound(Estimator):
 
     m = 1 gives minus the nelbo; a large m approaches log p(x) from below (Burda et al. 2016, equation 8).
 
-    samples: m. chunk: samples run at once; it bounds memory and does not change the value.
+    samples: m. chunk: samples run at once; it bounds memory and does not change the value. law: that of the estimator
+    which the model was trained by.
     """
 
-    def __init__(self, samples: int = 1000, chunk: int = 10) -> None:
+    def __init__(self, samples: int = 1000, chunk: int = 10, law: Law | None = None) -> None:
         super().__init__(samples)
+        self.law = law
         self.chunk = whole("chunk", chunk)
 
     @torch.no_grad()
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
         sums = None
         for index, start in enumerate(range(0, self.samples, self.chunk)):
-            sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True)
+            sampler = HardSampler((min(self.chunk, self.samples - start),), sampled=True, law=self.law)
             weights = log_weights(objective, sampler)
             # Preallocated: small tensors between a chunk's large ones would fragment memory.
             if sums is None:

@@ -29,29 +29,51 @@ class Exact(Estimator):
         self.max_configurations = whole("max_configurations", max_configurations)
 
     def forward(self, objective: Objective) -> Float[Tensor, " B"]:
-        sampler = Configurations(self.configurations)
-        bound = log_weights(objective, sampler)
-        probability = sum(sampler.log_q, torch.zeros(())).exp()
-        # The objective's value for a masked class is meaningless and may be NaN.
-        return (probability * bound.masked_fill(probability == 0, 0.0)).flatten(0, -2).sum(0)
+        return expectation(objective, Configurations(self.configurations))
 
     def configurations(
         self, num_latents: int, num_classes: int, before: int = 1, device: torch.device | None = None
     ) -> Tensor:
         """All K^N joint class indices of N latents, (K^N, N). before: configurations of the earlier calls."""
-        count = before * num_classes**num_latents
-        if count > self.max_configurations:
-            raise NotDefined(
-                f"exact enumeration of {num_latents} latents of {num_classes} classes takes {count:.3g} "
-                f"configurations; allowed: at most max_configurations = {self.max_configurations}"
-            )
+        number_of_configurations(num_latents, num_classes, before, self.max_configurations)
         classes = torch.arange(num_classes, device=device)
         if num_latents == 0:
             return classes.new_zeros(1, 0)
         return torch.cartesian_prod(*[classes] * num_latents).reshape(-1, num_latents)
 
 
-class Configurations(Sampler):
+def number_of_configurations(num_latents: int, num_classes: int, before: int, most: int) -> int:
+    """K^N times those of earlier calls. Raises NotDefined for more than `most`."""
+    count = before * num_classes**num_latents
+    if count > most:
+        raise NotDefined(
+            f"exact enumeration of {num_latents} latents of {num_classes} classes takes {count:.3g} "
+            f"configurations; allowed: at most max_configurations = {most}"
+        )
+    return count
+
+
+class Enumeration(Sampler):
+    """Returns states of a call's latents along a new first dimension, (C, …, B, N, K)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_q: list[Tensor] = []
+        self.counts: tuple[int, ...] = ()
+
+    def leading(self) -> tuple[int, ...]:
+        return self.counts
+
+
+def expectation(objective: Objective, sampler: Enumeration) -> Float[Tensor, " B"]:
+    """Σ_z q(z) times the bound at z, over the states that a sampler returns."""
+    bound = log_weights(objective, sampler)
+    probability = sum(sampler.log_q, torch.zeros(())).exp()
+    # The objective's value for a masked class is meaningless and may be NaN.
+    return (probability * bound.masked_fill(probability == 0, 0.0)).flatten(0, -2).sum(0)
+
+
+class Configurations(Enumeration):
     """Returns all joint configurations of a call's latents along a new first dimension, (C, …, B, N, K).
 
     Earlier draws broadcast over it, whether or not the logits depend on them.
@@ -62,11 +84,6 @@ class Configurations(Sampler):
     def __init__(self, enumerate: Callable[..., Tensor]) -> None:
         super().__init__()
         self.enumerate = enumerate
-        self.log_q: list[Tensor] = []
-        self.counts: tuple[int, ...] = ()
-
-    def leading(self) -> tuple[int, ...]:
-        return self.counts
 
     def draw(self, logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         classes = logits.shape[-1]

@@ -102,6 +102,8 @@ class KLWeight(nn.Module):
         free = not self.free_bits.always(0.0)
         if free and (estimator.samples > 1 or getattr(estimator, "kl", None) == "relaxed"):
             raise NotDefined("free_bits must be 0 where samples is above 1 or kl is relaxed: they need the KL itself")
+        if free and estimator.law is not None:
+            raise NotDefined(f"free_bits must be 0 for {type(estimator).__name__}, whose KL is no sum over latents")
 
         def weighted(sampler: Sampler) -> Tensor:
             value = objective(sampler)

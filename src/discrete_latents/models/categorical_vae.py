@@ -77,7 +77,7 @@ class CategoricalVAE(LatentModel):
         - `classes`: rows are images, columns are the classes of the latent with the largest KL; other latents are kept
         """
         x, _ = batch
-        logits = self.encode(x)
+        logits = self.estimator.marginals(self.encode(x))
         codes = sample_codes(logits)
         kl = categorical_kl(logits.unsqueeze(-2), self.prior_logits.unsqueeze(-2)).mean(0)
         varied = codes[:8].unsqueeze(1).repeat(1, self.num_classes, 1)

@@ -263,7 +263,7 @@ class ImageTokenizer(LatentModel):
         - `codebook`: what each of the batch's most frequent codes draws where it stands at every position
         """
         x, _ = batch
-        sampler = HardSampler()
+        sampler = self.hard_sampler()
         self.objective(batch)(sampler)
         (codes,) = sampler.codes
         common = codes.flatten().bincount(minlength=self.num_classes).argsort(descending=True, stable=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from discrete_latents.checks import share, whole
 from discrete_latents.errors import NotFinite
-from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedule, KLWeight, Objective
+from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedule, KLWeight, NotDefined, Objective
 from discrete_latents.latent.distributions import mixed_with_uniform
 from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
 from discrete_latents.likelihoods import Likelihood
@@ -79,16 +79,18 @@ class LatentModel(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.uniform_mix = share("uniform_mix", uniform_mix)
+        if uniform_mix and estimator.law is not None:
+            raise NotDefined(f"uniform_mix must be 0 for {type(estimator).__name__}, whose q is sparse by intent")
         self.num_classes = whole("num_classes", num_classes, least=2)
         self.num_latents = whole("num_latents", num_latents)
         self.estimator = estimator
         self.likelihood = likelihood
         self.optimization = optimization
         self.kl_weight = KLWeight(beta, free_bits)
-        self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk))
+        self.evaluator = HardBound(whole("eval_samples", eval_samples), whole("eval_chunk", eval_chunk), estimator.law)
         self.val_evaluator: HardBound | None = None
         if val_samples is not None:
-            self.val_evaluator = HardBound(whole("val_samples", val_samples), eval_chunk)
+            self.val_evaluator = HardBound(whole("val_samples", val_samples), eval_chunk, estimator.law)
         self.code_usage = CodeUsage(num_latents, num_classes)
         self.kind = "grey"  # of x: a key of likelihoods.KINDS
         self.reader: Callable[[Any], Batch] | None = None  # of the batches of a foreign data module
@@ -131,6 +133,10 @@ class LatentModel(pl.LightningModule):
     def mixed(self, logits: Tensor) -> Tensor:
         """Logits of q with its share of the uniform distribution, `uniform_mix`."""
         return mixed_with_uniform(logits, self.uniform_mix)
+
+    def hard_sampler(self, *shape: int) -> HardSampler:
+        """Draws `shape` samples of q, or one, for evaluation."""
+        return HardSampler(shape, law=self.estimator.law)
 
     def input_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of what an encoder reads for x of `image_shape`."""
@@ -283,7 +289,7 @@ class LatentModel(pl.LightningModule):
 
         A batch is empty in a process that has no images left.
         """
-        sampler = HardSampler()
+        sampler = self.hard_sampler()
         reconstruction = -self.objective(batch)(sampler)
         kl = torch.as_tensor(sampler.kl, device=self.device).expand_as(reconstruction)
         values = {"nelbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, **values}

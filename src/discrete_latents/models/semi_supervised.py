@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int, Real
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
@@ -91,9 +90,13 @@ class SemiSupervised(LatentModel):
         )
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
+    def class_logits(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
+        """What an estimator samples y from."""
+        return self.mixed(self.classifier(self.inputs(x)))
+
     def classify(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B K"]:
         """Logits of q(y | x)."""
-        return self.mixed(self.classifier(self.inputs(x)))
+        return self.estimator.marginals(self.class_logits(x).unsqueeze(-2)).squeeze(-2)
 
     def infer_style(self, features: Float[Tensor, "B F"], y: Float[Tensor, "*S B K"]) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, y), (*S, B, D) each.
@@ -115,7 +118,7 @@ class SemiSupervised(LatentModel):
     def objective(self, batch: Batch) -> Objective:
         """The objective of the unlabelled bound, with the class as a latent."""
         x, _ = batch
-        return self.unlabelled(x, self.classify(x), self.features(self.inputs(x)))
+        return self.unlabelled(x, self.class_logits(x), self.features(self.inputs(x)))
 
     def unlabelled(self, x: Tensor, logits: Tensor, features: Tensor) -> Objective:
         def log_likelihood(sample: Sampler) -> Tensor:
@@ -144,11 +147,11 @@ class SemiSupervised(LatentModel):
                 f"a training batch of {len(x)} images has none beside the {count} labelled ones; set data.labelled to "
                 "how many training images keep their labels"
             )
-        logits, features = self.classify(x), self.features(self.inputs(x))
+        logits, features = self.class_logits(x), self.features(self.inputs(x))
         beta = self.kl_weight.beta() if self.kl_weight.changes else 1.0
         labelled = self.labelled_bound(x[:count], features[:count], labels[:count], beta).mean()
         unlabelled = self.trained(self.unlabelled(x[count:], logits[count:], features[count:])).mean()
-        classification = F.cross_entropy(logits[:count], labels[:count])
+        classification = self.estimator.classification_loss(logits[:count], labels[:count])
         return self.alpha * classification - self.bounds_weight * (labelled + unlabelled), unlabelled
 
     def log_evaluation(self, batch: Batch, split: str, values: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from discrete_latents.checks import whole
-from discrete_latents.latent import HardSampler, Objective, WithContext, layout
+from discrete_latents.latent import Objective, WithContext, layout
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 
@@ -96,7 +96,7 @@ class StructuredPrediction(LatentModel):
 
     def complete(self, x: Real[Tensor, "B C H W"], count: int = 1) -> Float[Tensor, "count B C H W"]:
         """`count` completions of each image: its asked pixels replaced by E[rest | h] for sampled h."""
-        rest = self.likelihood.mean(self.predict(self.first_logits(x), HardSampler((count,))))
+        rest = self.likelihood.mean(self.predict(self.first_logits(x), self.hard_sampler(count)))
         completed = x.to(self.mean_image.dtype).flatten(1).repeat(count, 1, 1)
         completed[..., self.asked] = rest.to(completed.dtype)
         return completed.unflatten(-1, x.shape[1:])

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from discrete_latents.latent import SumAndSample, UnorderedSet
 from discrete_latents.latent.distributions import sample
+from discrete_latents.latent.joint_states import drawn_without_replacement, likeliest
 from discrete_latents.latent.score_function.coupled import Coupled, Coupling
-from discrete_latents.latent.score_function.joint_states import drawn_without_replacement, likeliest
 from discrete_latents.latent.score_function.trace import Site
 from tests.helpers.problems import Problem
 from tests.latent.score_function.test_unbiased import worst

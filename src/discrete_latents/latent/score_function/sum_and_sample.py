@@ -5,12 +5,12 @@ import torch
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import draw_codes
-from discrete_latents.latent.score_function.coupled import Coupled, Coupling
-from discrete_latents.latent.score_function.joint_states import (
+from discrete_latents.latent.joint_states import (
     drawn_without_replacement,
     likeliest,
     log_probabilities,
 )
+from discrete_latents.latent.score_function.coupled import Coupled, Coupling
 from discrete_latents.latent.score_function.trace import Site
 
 
@@ -31,7 +31,7 @@ class SumAndSample(Coupled):
         self.top = whole("top", top)
 
     def coupling(self, site: Site) -> Coupling:
-        log_q = log_probabilities(site)
+        log_q = log_probabilities(site.logits)
         states, log_p = likeliest(log_q, self.top)
         drawn, log_drawn = drawn_without_replacement(log_q, draw_codes(log_q), self.top + 1)
         summed = (drawn.unsqueeze(2) == states.unsqueeze(1)).all(-1).any(-1)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from discrete_latents.checks import whole
 from discrete_latents.latent import layout, masks
+from discrete_latents.latent.joint_states import drawn_without_replacement, log_probabilities
 from discrete_latents.latent.score_function.coupled import Coupled, Coupling
-from discrete_latents.latent.score_function.joint_states import drawn_without_replacement, log_probabilities
 from discrete_latents.latent.score_function.trace import Site
 
 
@@ -33,7 +33,7 @@ class UnorderedSet(Coupled):
             raise ValueError(f"draws must be a whole number from 2 to 10, got {draws!r}")
 
     def coupling(self, site: Site) -> Coupling:
-        log_q = log_probabilities(site)
+        log_q = log_probabilities(site.logits)
         states, log_p = drawn_without_replacement(log_q, site.z.argmax(-1), self.draws)
         shares, baseline = self.ratios(log_p.masked_fill(log_p < masks.LOWEST, -math.inf))
         z = layout.one_hot(states.movedim(1, 0), site.z.shape[-1], site.z.dtype)

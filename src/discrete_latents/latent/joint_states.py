@@ -10,14 +10,13 @@ from torch import Tensor
 
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import draw_codes, gumbel_like
-from discrete_latents.latent.score_function.trace import Site
 
 States = tuple[Int[Tensor, "B k n"], Float[Tensor, "B k"]]
 
 
-def log_probabilities(site: Site) -> Float[Tensor, "B N K"]:
-    """log π of a site, in float64 where the device has it."""
-    logits = site.logits.detach()
+def log_probabilities(logits: Float[Tensor, "B N K"]) -> Float[Tensor, "B N K"]:
+    """log π without gradient, in float64 where the device has it."""
+    logits = logits.detach()
     return layout.log_softmax(logits if logits.device.type == "mps" else logits.double())
 
 
