@@ -53,7 +53,7 @@ def drawn_without_replacement(log_q: Float[Tensor, "B N K"], first: Int[Tensor, 
 def beams(log_q: Float[Tensor, "B N K"], count: int) -> States:
     """States of no latents, and their log-probabilities: one, and others that are not possible."""
     log_p = log_q.new_full((len(log_q), count), masks.LOGIT)
-    log_p[:, 0] = 0.0
+    log_p[:, 0].zero_()  # not = 0.0, which copies a number to the device
     return torch.zeros(len(log_q), count, 0, dtype=torch.int64, device=log_q.device), log_p
 
 

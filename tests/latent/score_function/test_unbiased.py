@@ -10,9 +10,21 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor, nn
 
-from discrete_latents.latent import RLOO, VIMCO, Estimator, InputNetwork, MovingAverage, MuProp, Rebar, Reinforce, Relax
+from discrete_latents.latent import (
+    CARMS,
+    RLOO,
+    VIMCO,
+    Estimator,
+    InputNetwork,
+    MovingAverage,
+    MuProp,
+    Rebar,
+    Reinforce,
+    Relax,
+)
 from discrete_latents.latent.distributions import sample
 from discrete_latents.latent.sampler import log_weights
+from discrete_latents.latent.score_function.coupled import Coupled
 from discrete_latents.latent.score_function.trace import Recorder, Site
 from tests.helpers.problems import LATENTS, Problem, make_estimator, standard_errors_off, traits
 
@@ -140,7 +152,19 @@ VARIANTS = {
     "two draws": lambda: RLOO(draws=2),
     **{f"rebar {tau} {scale}": partial(Rebar, tau, scale) for tau, scale in [(0.1, 1.0), (2.0, -0.5), (0.7, 0.0)]},
     "relax": lambda: Relax(0.2, -1.0),
+    "three of carms": lambda: CARMS(3, samples=3),
 }
+
+
+COUPLED = [name for name in UNBIASED if isinstance(traits(name), Coupled)]
+
+
+@pytest.mark.parametrize("problem", [Problem(1, 2, layers=2), Mixed(1, 2), Problem(1, 3)], ids=str)
+@pytest.mark.parametrize("name", COUPLED)
+def test_the_bound_of_two_samples_has_its_own_gradient(name: str, problem: Problem):
+    if problem.num_classes > 2 and traits(name).bernoulli:
+        pytest.skip("of two classes alone")
+    assert worst(make_estimator(name, samples=2), problem) < 4
 
 
 @pytest.mark.parametrize("problem", [Problem(1, 3, layers=2), Mixed(1, 2)], ids=str)
@@ -207,6 +231,9 @@ MUTATIONS = {
     ("vimco", "its own weight in its baseline"): ("vimco.VIMCO.without_each", lambda _self, log_weights: log_weights),
     ("disarm", "not antithetic"): ("disarm.DisARM.antithetic", lambda _self, site: sample(site.logits.detach())),
     ("disarm", "no likelier class"): ("disarm.Tensor.amax", lambda x, *_, **__: torch.ones_like(x[..., :1])),
+    ("arms", "its own sample held"): ("coupled.torch.eye", lambda size, **how: torch.zeros(size, size, **how)),
+    ("disarm_tree", "a sample too few"): ("coupled.math.log", lambda samples: math.log(samples + 1)),
+    ("disarm", "a KL in closed form below"): ("trace.categorical_log_prob", lambda z, _: z.sum((-1, -2)) * 0),
     ("rebar", "no control in the signal"): rebar(1, lambda c: c - c.detach()),
     ("rebar", "no slope at z"): rebar(0, Tensor.detach),
     ("rebar", "no slope at z given b"): rebar(1, Tensor.detach),

@@ -27,11 +27,11 @@ class CARMS(Coupled):
     Φ = max(0, 2 p^(1 / (n − 1)) − 1)^(n − 1), the probability that two draws stop at one stick. In this order no pair
     of classes has the probability 0.
 
-    draws: n, at least 2.
+    draws: n, at least 2. samples: m of the multi-sample bound.
     """
 
-    def __init__(self, draws: int = 4) -> None:
-        super().__init__()
+    def __init__(self, draws: int = 4, samples: int = 1) -> None:
+        super().__init__(samples)
         self.draws = whole("draws", draws, least=2)
 
     def coupling(self, site: Site) -> Coupling:
@@ -77,7 +77,7 @@ class ARMS(CARMS):
     b_i = 1[u_i < p] with u from the Dirichlet copula of `CARMS`, of the less likely class. The gradient of the log-odds
     is ρ / (n − 1) Σ_i (f(b_i) − f̄) (b_i − p). With n = 2 it is DisARM.
 
-    draws: n, at least 2. Raises NotDefined for K > 2.
+    draws: n, at least 2. samples: m of the multi-sample bound. Raises NotDefined for K > 2.
     """
 
     bernoulli = True

@@ -23,11 +23,11 @@ class SumAndSample(Coupled):
 
     with an independent sample z for the baseline. The value is the same sum of f: 1 + L (|T| + 1) runs.
 
-    top: |T|. Raises ValueError unless it is a whole number of at least 1.
+    top: |T|. Raises ValueError unless it is a whole number of at least 1. samples: m of the multi-sample bound.
     """
 
-    def __init__(self, top: int = 3) -> None:
-        super().__init__()
+    def __init__(self, top: int = 3, samples: int = 1) -> None:
+        super().__init__(samples)
         self.top = whole("top", top)
 
     def coupling(self, site: Site) -> Coupling:

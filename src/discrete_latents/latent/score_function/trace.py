@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from discrete_latents.latent import layout
-from discrete_latents.latent.distributions import categorical_kl
+from discrete_latents.latent.distributions import categorical_kl, categorical_log_prob
 from discrete_latents.latent.evaluation import HardSampler
 from discrete_latents.latent.sampler import Sampler
 
@@ -81,10 +81,14 @@ class Recorder(HardSampler):
         Draws above the site and Gaussian noise are kept; the sites below are drawn by `below` from their logits. z may
         have additional leading sample dimensions.
         """
-        return Replay([site.z for site in self.sites[:index]] + [z], below, self.noise)
+        replay = Replay([site.z for site in self.sites[:index]] + [z], below, self.noise)
+        replay.shape, replay.sampled = self.shape, self.sampled
+        return replay
 
 
 class Replay(Sampler):
+    sampled = False
+
     def __init__(self, given: Sequence[Tensor], below: Callable[[Tensor], Tensor], noise: Sequence[Tensor]) -> None:
         super().__init__()
         self.given_shape: tuple[int, ...] = ()
@@ -99,7 +103,11 @@ class Replay(Sampler):
         given = next(self.given, None)
         z = self.below(logits) if given is None else given
         self.given_shape = self.given_shape or tuple(z.shape[:-3])
-        return z, 0.0 if prior is None else categorical_kl(logits, prior)
+        if prior is None:
+            return z, 0.0
+        if self.sampled:
+            return z, categorical_log_prob(z, logits) - categorical_log_prob(z, prior)
+        return z, categorical_kl(logits, prior)
 
     def standard_normal(self, mean: Tensor) -> Tensor:
         return next(self.noise)

@@ -23,11 +23,11 @@ class UnorderedSet(Coupled):
     where R_s is R of S without s among all states but s. The value is Σ_s p(s) R(S, s) f(s). Both are exact if there
     are no more than k states, and RLOO of k draws if no state is likely.
 
-    draws: k, from 2 to 10, since P(S) has 2^k terms.
+    draws: k, from 2 to 10, since P(S) has 2^k terms. samples: m of the multi-sample bound.
     """
 
-    def __init__(self, draws: int = 4) -> None:
-        super().__init__()
+    def __init__(self, draws: int = 4, samples: int = 1) -> None:
+        super().__init__(samples)
         self.draws = whole("draws", draws, least=2)
         if draws > 10:
             raise ValueError(f"draws must be a whole number from 2 to 10, got {draws!r}")
