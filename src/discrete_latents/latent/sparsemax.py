@@ -73,7 +73,8 @@ class Support(Enumeration):
     def draw(self, logits: Tensor, prior: Tensor | None, _shape: tuple[int, ...]) -> tuple[Tensor, Tensor | float]:
         logits = logits[(None,) * (len(self.counts) + 3 - logits.dim())]
         if (most := self.max_configurations) is not None:
-            self.configurations = number_of_configurations(*logits.shape[-2:], self.configurations, most)
+            latents, classes = logits.shape[-2], logits.shape[-1]
+            self.configurations = number_of_configurations(latents, classes, self.configurations, most)
         codes, log_q = self.law(logits)
         self.counts = (len(codes), *self.counts)
         self.log_q.append(log_q)
@@ -95,7 +96,7 @@ class Sparsemax(SparseSum):
         self.max_configurations = whole("max_configurations", max_configurations)
 
     def states(self, logits: Float[Tensor, "*S B N K"]) -> Weighted:
-        count = number_of_configurations(*logits.shape[-2:], 1, self.max_configurations)
+        count = number_of_configurations(logits.shape[-2], logits.shape[-1], 1, self.max_configurations)
         log_q = logs(sparsemax(logits)).flatten(0, -3)
         if masks.visible(log_q) and log_q.numel():
             allowed = (masks.untransformed(log_q) > masks.LOWEST).sum(-1).prod(-1).amax()

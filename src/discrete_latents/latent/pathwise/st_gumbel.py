@@ -28,7 +28,9 @@ class DecoupledSTGumbel(Pathwise):
     """ST-Gumbel with separate forward and backward temperatures (Shah, Yan, Mozer, Liu 2024).
 
     Forward: one-hot argmax(logits / τ_f + Gumbel); τ_f sets how far samples explore. Backward: through
-    softmax((logits + Gumbel) / τ); τ sets how the gradient spreads over the classes.
+    softmax((logits + Gumbel) / τ); τ sets how the gradient spreads over the classes. This is the first version of the
+    paper. The second, "Decoupled ST", has the same two temperatures and sets them apart from ST-Gumbel; at τ_f = 1 and
+    without noise in the backward pass it would be annealed straight-through.
 
     forward_temperature: τ_f. At 1 the samples are the model's, and this is ST-Gumbel at τ. Otherwise the bound uses
         samples drawn at τ_f, with the KL of the model's own probabilities.
