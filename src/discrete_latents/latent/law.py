@@ -39,14 +39,14 @@ def draw_by(
     draw if `sampled`, else the KL."""
     codes, log_q = law(logits)
     drawn = draw_codes(log_q.movedim(0, -1).unsqueeze(-2), shape).movedim(-1, 0)
-    chosen = at(codes, shape).gather(0, drawn.unsqueeze(-1).expand(*drawn.shape, codes.shape[-1])).squeeze(0)
+    chosen = repeated(codes, shape).gather(0, drawn.unsqueeze(-1).expand(*drawn.shape, codes.shape[-1])).squeeze(0)
     if prior is None:
         return chosen, 0.0
     ratio, kl = kl_terms(codes, log_q, prior)
-    return chosen, at(ratio, shape).gather(0, drawn).squeeze(0) if sampled else kl
+    return chosen, repeated(ratio, shape).gather(0, drawn).squeeze(0) if sampled else kl
 
 
-def at(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+def repeated(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Values of states, (C, …), repeated for each of `shape` draws, (C, *shape, …)."""
     return values[:, *(None,) * len(shape)].expand(-1, *shape, *values.shape[1:])
 
