@@ -95,6 +95,8 @@ def test_a_sparse_class_is_told_and_trained_as_it_is(estimator, batch):
     (gradient,) = torch.autograd.grad(3 * loss, scores)
     torch.testing.assert_close(gradient, p.detach() - torch.eye(K)[labels])
     assert model.estimator.classification_loss(scores[2:], labels[2:]) == 0
+    half = model.estimator.classification_loss(scores.detach().half(), labels)
+    torch.testing.assert_close(half, loss.detach(), atol=1e-2, rtol=0)
     with torch.no_grad():
         model.classifier[-1][-1].weight *= 30
     torch.testing.assert_close(model.classify(x).exp().sum(-1), torch.ones(10))

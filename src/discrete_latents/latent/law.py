@@ -35,8 +35,8 @@ def kl_terms(
 def draw_by(
     law: Law, logits: Float[Tensor, "*S B N K"], prior: Tensor | None, shape: tuple[int, ...], sampled: bool
 ) -> tuple[Int[Tensor, "..."], Tensor | float]:
-    """Class indices, (*shape, *S, B, N), drawn from a law, and their KL term: log q − log p of the
-    draw if `sampled`, else the KL."""
+    """Class indices, (*shape, *S, B, N), drawn from a law, and their KL term: log q − log p of the draw if `sampled`,
+    else the KL."""
     codes, log_q = law(logits)
     drawn = draw_codes(log_q.movedim(0, -1).unsqueeze(-2), shape).movedim(-1, 0)
     chosen = repeated(codes, shape).gather(0, drawn.unsqueeze(-1).expand(*drawn.shape, codes.shape[-1])).squeeze(0)
@@ -53,6 +53,7 @@ def repeated(values: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def marginal_logits(law: Law, logits: Float[Tensor, "*S B N K"]) -> Float[Tensor, "*S B N K"]:
     """The log-probability of each class of each latent alone; `masks.LOGIT` for one of probability 0."""
+    logits = masks.with_finite_logits(logits)
     codes, log_q = law(logits)
     share = log_q.exp().movedim(0, -1).unsqueeze(-2).expand(*logits.shape[:-1], -1)
     p = torch.zeros_like(logits).scatter_add(-1, codes.movedim(0, -1), share)

@@ -56,6 +56,7 @@ class SparseSum(Estimator):
 
     def classification_loss(self, logits: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Tensor:
         """The sparsemax loss pᵀs − ‖p‖² / 2 − s_y + 1/2, with the gradient p − e_y (Martins, Astudillo 2016)."""
+        logits = masks.float32_logits(logits - logits.detach().amax(-1, keepdim=True))
         p = self.marginals(logits.unsqueeze(-2)).squeeze(-2).exp()
         inside = (p * logits - p.square() / 2).sum(-1)
         return (inside - logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) + 0.5).mean()
