@@ -231,9 +231,6 @@ MUTATIONS = {
     ("vimco", "its own weight in its baseline"): ("vimco.VIMCO.without_each", lambda _self, log_weights: log_weights),
     ("disarm", "not antithetic"): ("disarm.DisARM.antithetic", lambda _self, site: sample(site.logits.detach())),
     ("disarm", "no likelier class"): ("disarm.Tensor.amax", lambda x, *_, **__: torch.ones_like(x[..., :1])),
-    ("arms", "its own sample held"): ("coupled.torch.eye", lambda size, **how: torch.zeros(size, size, **how)),
-    ("disarm_tree", "a sample too few"): ("coupled.math.log", lambda samples: math.log(samples + 1)),
-    ("disarm", "a KL in closed form below"): ("trace.categorical_log_prob", lambda z, _: z.sum((-1, -2)) * 0),
     ("rebar", "no control in the signal"): rebar(1, lambda c: c - c.detach()),
     ("rebar", "no slope at z"): rebar(0, Tensor.detach),
     ("rebar", "no slope at z given b"): rebar(1, Tensor.detach),
@@ -248,3 +245,16 @@ def test_a_mistake_is_noticed(name: str, mistake: str, monkeypatch: pytest.Monke
     where, wrong = MUTATIONS[name, mistake]
     monkeypatch.setattr(f"discrete_latents.latent.score_function.{where}", wrong)
     assert worst(estimator, problem) > 8
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"),
+    [
+        ("coupled.torch.eye", lambda size, **how: torch.zeros(size, size, **how)),  # a sample beside its replacement
+        ("trace.categorical_log_prob", lambda z, _logits: z.sum((-1, -2)) * 0),  # no KL in the other draws
+    ],
+    ids=["kept", "no KL"],
+)
+def test_a_mistake_with_two_samples_is_noticed(where: str, wrong: object, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(f"discrete_latents.latent.score_function.{where}", wrong)
+    assert worst(make_estimator("disarm", samples=2), Problem(2, 2, layers=2)) > 8
