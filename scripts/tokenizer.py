@@ -19,7 +19,8 @@ from discrete_latents.config.compose import group_options
 from discrete_latents.errors import fail
 
 LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax"]
-LATENTS += ["gumbel_softmax,beta.start=1"]  # the bound itself
+REVIVED = "gumbel_softmax,model.revive_every=50"
+LATENTS += [REVIVED, f"{REVIVED},beta.start=1"]  # for large codebooks; the bound itself
 LATENTS += ["vq", "fsq", "lfq"]
 METRICS = {
     "code_usage": ("usage", "{:.1%}"),
