@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _BaseProgress
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from discrete_latents import lightning_internals
 from discrete_latents.lightning_internals import (
     CALLBACK,
     MODULE,
@@ -215,7 +217,7 @@ def fit(
     raises: type[BaseException] | None = None,
     **settings: Any,
 ) -> tuple[Any, ...]:
-    """Everything that was seen of a fit by a loop, "lightning" or "fast"."""
+    """Everything that was seen of a fit by a loop: "lightning", "fast", or "steady", where all hooks count as such."""
     record, rows = Record(), Rows()
     model = witness(module, list(module_hooks), record, lambda self, *_: self._trainer)()
     told = witness(Told, callback_hooks, record, lambda self, *given: next(filter(is_trainer, given), None))()
@@ -225,12 +227,15 @@ def fit(
         num_sanity_val_steps=1,
         **{"max_epochs": EPOCHS, "log_every_n_steps": 3} | settings,
     )
-    if loop == "fast":
+    if loop != "lightning":
         use_fast_epoch_loop(trainer)
     torch.manual_seed(2)
     given = {"datamodule": datamodule()} if datamodule else {"train_dataloaders": loader(), "val_dataloaders": data()}
     try:
-        trainer.fit(model, **given, ckpt_path=resume, weights_only=False)
+        with pytest.MonkeyPatch.context() as patch:
+            if loop == "steady":
+                patch.setattr(lightning_internals, "is_steady", lambda _: True)
+            trainer.fit(model, **given, ckpt_path=resume, weights_only=False)
         assert raises is None
     except BaseException as error:
         if raises is None or not isinstance(error, raises):
@@ -437,6 +442,7 @@ def case(name: str, count: int = EPOCHS * BATCHES, **settings: Any) -> Any:
     return pytest.param(settings, count, id=name)
 
 
+CHANGES = partial(list, [Changes()])
 BEFORE, AFTER = "on_train_batch_start", "on_train_batch_end"
 WITHIN = ["on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
 
@@ -463,7 +469,7 @@ CASES = [
     case("clipping by value", 0, gradient_clip_val=0.1, gradient_clip_algorithm="value"),
     case("averaging", callbacks=lambda: [Averaging(0.05, swa_epoch_start=1)], count=BATCHES * EPOCHS, module=ByEpoch),
     case("early stopping", callbacks=lambda: [EarlyStopping("val/loss", patience=0, mode="max")], max_epochs=4),
-    case("changes", 2 * 3, callbacks=lambda: [Changes()]),
+    case("changes", 2 * 3, callbacks=CHANGES),
     case("max_steps", 9, max_epochs=-1, max_steps=9),
     case("val_check_interval", val_check_interval=3),
     case("val_check_interval, a share", val_check_interval=0.3),
@@ -504,6 +510,9 @@ def test_callbacks_and_modules_with_every_hook_that_it_calls_see_what_they_see_i
     seen = [fit(loop, module_hooks=hooks, **settings) for loop in ("lightning", "fast")]
     assert_same(*seen)
     assert len(fast) == count
+    if settings.get("callbacks") is not CHANGES:  # which no steady hook does
+        assert_same(seen[0], fit("steady", module_hooks=hooks, **settings))
+        assert len(fast) == 2 * count
 
 
 @pytest.mark.parametrize(
@@ -517,6 +526,29 @@ def test_with_every_hook_there_is_the_batches_are_lightnings_own(settings, fast)
     seen = [fit(loop, module_hooks=OF_MODULES, **settings) for loop in ("lightning", "fast")]
     assert_same(*seen)
     assert not fast
+
+
+@pytest.mark.parametrize(
+    ("settings", "advances"),
+    [
+        ({}, [7, 7]),
+        ({"val_check_interval": 3}, [3, 3, 1, 3, 3, 1]),
+        ({"max_epochs": -1, "max_steps": 9}, [7, 2]),
+        ({"callbacks": partial(list, [Stop("on_before_backward")])}, [4]),
+        ({"module": Scheduled}, [1] * 14),
+        ({"callbacks": partial(list, [Told(), Logged()])}, [7, 7]),
+    ],
+    ids=str,
+)
+def test_steady_batches_are_taken_together_up_to_where_lightning_has_to_act(settings, advances, fast, monkeypatch):
+    done = [0]
+    advance = FastEpochLoop.advance
+    monkeypatch.setattr(FastEpochLoop, "advance", lambda self, data: advance(self, data) or done.append(len(fast)))
+    fit("steady", **settings)
+    assert [later - earlier for earlier, later in pairwise(done)] == advances
+    fast.clear(), done.clear()
+    fit("fast", **settings)
+    assert done == [*range(1, len(fast) + 1)]
 
 
 # Checkpoints

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 
 from discrete_latents.data import ImageData
 from discrete_latents.latent import HardBound
+from discrete_latents.lightning_internals import steady
 from discrete_latents.models import LatentModel
 from scripts.benchmark.by_hand import CLOSE
 from scripts.benchmark.gate import Gate
@@ -20,6 +21,7 @@ class BlockwiseTraining(pl.Callback):
     def __init__(self) -> None:
         self.gate = Gate()
 
+    @steady
     def on_train_batch_start(self, *_: Any) -> None:
         self.gate.pass_step()
 
@@ -30,6 +32,7 @@ class FirstStep(pl.Callback):
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
+    @steady
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if not self.path.exists():
             self.path.write_text(str(time.monotonic()))

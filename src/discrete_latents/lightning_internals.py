@@ -7,7 +7,7 @@ this package's models, data or settings.
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.core.hooks import DataHooks
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher, _profile_nothing
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.optimization.automatic import Closure, ClosureResult
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -170,6 +170,43 @@ class NotedResults(_ResultCollection):
         super().reset(*arguments, **named)
 
 
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def steady(hook: Hook) -> Hook:
+    """Marks a hook of a training batch, of a callback or a module, or a `training_step`, that changes nothing which
+    `FastEpochLoop` depends on (settings of the trainer, its callbacks, which hooks there are) and keeps none of its
+    arguments. Where all that a batch calls is marked, the loop looks these up once for many batches."""
+    hook.steady = True  # type: ignore[attr-defined]
+    return hook
+
+
+def is_steady(function: Any) -> bool:
+    return getattr(function, "steady", False)
+
+
+class Audience(NamedTuple):
+    """Who hears a hook: callbacks, by their functions, and the module, unless its own does nothing."""
+
+    callbacks: list[Callable[..., Any]]
+    own: Callable[..., Any] | None
+
+    @property
+    def steady(self) -> bool:
+        return all(map(is_steady, self.callbacks)) and (self.own is None or is_steady(self.own))
+
+
+class Parts(NamedTuple):
+    """What an optimiser step is made of. alone: without other processes. plain: without anything between the loop and
+    the module's `training_step`. index: whether that takes `batch_idx` too."""
+
+    model: pl.LightningModule
+    optimizer: torch.optim.Optimizer
+    alone: bool
+    plain: bool
+    index: bool
+
+
 class FastEpochLoop(ExactEpochLoop):
     """Lightning's loop over the batches of an epoch, with the same behaviour, at a tenth of its cost per batch.
 
@@ -179,6 +216,9 @@ class FastEpochLoop(ExactEpochLoop):
     takes gradients that are known (`known_gradients`). A batch that needs more (`is_plain`) runs Lightning's own
     `advance`. In both cases Lightning handles validation, stops, signals and the epoch's end, in `on_advance_end` and
     `run`.
+
+    Where all hooks are `steady`, all of that is looked at once, for as many batches as come before the next that
+    Lightning has something to do after (`is_amid`).
     """
 
     step_signature: tuple[Any, bool] = (None, False)
@@ -188,6 +228,19 @@ class FastEpochLoop(ExactEpochLoop):
         self._results = NotedResults(training=True)
         self.listeners: dict[str, list[Callable[..., Any]]] = {}
         self.listening: list[pl.Callback] = []
+        self.parts: Parts | None = None
+        self.audiences: dict[str, Audience] = {}
+        """Of every hook, and the parts, while all are steady."""
+
+    @property
+    def global_step(self) -> int:
+        """Lightning's, which every callback asks for, without its way to the module."""
+        return self._steps.completed if self.parts is not None else super().global_step
+
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        super().on_run_start(data_fetcher)
+        if type(self.trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
+            data_fetcher._start_profiler = data_fetcher._stop_profiler = _profile_nothing
 
     def reset(self) -> None:
         super().reset()
@@ -224,16 +277,27 @@ class FastEpochLoop(ExactEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Trains on one batch.
+        """Trains on one batch, or on several where all hooks are steady.
 
         Raises StopIteration at the epoch's end: no batch is left, or the module's `on_train_batch_start` returned -1.
         """
         if not self.is_plain(data_fetcher):
             super().advance(data_fetcher)
             return
-        trainer, progress, results = self.trainer, self.batch_progress, self._results
         if self.val_loop.restarting:
             self.val_loop.restarting = False
+        try:
+            self.look_ahead()
+            self.train_on_next(data_fetcher)
+            while self.parts is not None and self.is_amid():
+                self._batches_that_stepped += 1
+                self.train_on_next(data_fetcher)
+        finally:
+            self.parts = None
+
+    def train_on_next(self, data_fetcher: _DataFetcher) -> None:
+        """Trains on one batch. Raises like `advance`."""
+        trainer, progress, results = self.trainer, self.batch_progress, self._results
         if trainer.world_size > 1:
             self._broadcast_sigterm_tensor()
         batch, _, _ = next(data_fetcher)
@@ -265,8 +329,59 @@ class FastEpochLoop(ExactEpochLoop):
             connector.on_batch_end()
         results.batch = results.batch_size = None
         progress.increment_completed()
-        if results:
+        if results and self.logs_now():
             connector.update_train_step_metrics()
+
+    def logs_now(self) -> bool:
+        """Whether Lightning may write metrics after this batch; it looks further."""
+        trainer, every = self.trainer, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        due = every and (self._batches_that_stepped + 1) % every == 0
+        return bool(due or trainer.should_stop or trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+    def look_ahead(self) -> None:
+        """Looks up what the coming batches call, if all of it is steady."""
+        parts = self.looked_up()
+        if not is_steady(parts.model.training_step) or self.trainer.lr_scheduler_configs:
+            return
+        self.audiences = {name: self.audience(name) for name in IDLE}
+        if all(audience.steady for audience in self.audiences.values()):
+            self.parts = parts
+
+    def looked_up(self) -> Parts:
+        strategy = self.trainer.strategy
+        model = strategy.lightning_module
+        assert model is not None
+        alone = type(strategy) is SingleDeviceStrategy
+        plain = alone and strategy.model is model and type(strategy.precision_plugin) is Precision
+        return Parts(model, strategy.optimizers[0], alone, plain, self.takes_batch_idx(model))
+
+    def is_amid(self) -> bool:
+        """Whether the next batch follows on this one, and Lightning has nothing to do in between."""
+        trainer, progress = self.trainer, self.batch_progress
+        return not (
+            trainer.should_stop
+            or progress.is_last_batch
+            or trainer.received_sigterm
+            or self._steps.completed == self.max_steps
+            or progress.current.ready == trainer.num_training_batches
+            or self.may_validate()
+        )
+
+    def may_validate(self) -> bool:
+        """Whether this batch may be followed by a validation, which Lightning then decides."""
+        trainer = self.trainer
+        every = trainer.val_check_batch
+        return (
+            type(every) is not int
+            or self.batch_progress.current.ready % every == 0
+            or trainer.check_val_every_n_epoch is None
+            or getattr(trainer, "_val_check_time_interval", None) is not None
+        )
+
+    @property
+    def _steps(self) -> Any:
+        """The counts of optimiser steps, `ready` and `completed`."""
+        return self.automatic_optimization.optim_progress.optimizer.step.total
 
     def _should_accumulate(self) -> bool:
         """Lightning asks three times a batch, and looks at the strategy and at what is left of the epoch."""
@@ -274,16 +389,7 @@ class FastEpochLoop(ExactEpochLoop):
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         """Lightning first looks, at every batch, for what the module overrides; most batches are amid an epoch."""
-        trainer = self.trainer
-        every = trainer.val_check_batch
-        amid = (
-            type(every) is int
-            and (self.batch_idx + 1) % every != 0
-            and trainer.check_val_every_n_epoch is not None
-            and getattr(trainer, "_val_check_time_interval", None) is None
-            and not trainer.should_stop
-            and not self.batch_progress.is_last_batch
-        )
+        amid = not (self.trainer.should_stop or self.batch_progress.is_last_batch or self.may_validate())
         validates = not amid and super()._should_check_val_fx(data_fetcher)
         self._results.changed |= validates  # its metrics may have the names of those of training
         return validates
@@ -299,19 +405,23 @@ class FastEpochLoop(ExactEpochLoop):
 
     def hook(self, name: str, *arguments: Any) -> Any:
         """Calls a hook of every callback, then of the module; returns the module's result. `log` reads its name."""
-        trainer = self.trainer
-        model = trainer.strategy.lightning_module
-        assert model is not None
-        listeners, own = self.listeners_of(name), getattr(model, name)
-        if not listeners and getattr(own, "__func__", None) is IDLE[name]:
+        callbacks, own = self.audience(name) if self.parts is None else self.audiences[name]
+        if not callbacks and own is None:
             return None
+        trainer = self.trainer
+        model = trainer.strategy.lightning_module if self.parts is None else self.parts.model
         attributes = vars(model)  # a module's own __setattr__ takes a microsecond
         outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name
-        for function in listeners:
+        for function in callbacks:
             function(trainer, model, *arguments)
-        answer = own(*arguments) if callable(own) else None
+        answer = own(*arguments) if own is not None else None
         attributes["_current_fx_name"] = outer
         return answer
+
+    def audience(self, name: str) -> Audience:
+        own = getattr(self.trainer.strategy.lightning_module, name)
+        idle = not callable(own) or getattr(own, "__func__", None) is IDLE[name]
+        return Audience(self.listeners_of(name), None if idle else own)
 
     def listeners_of(self, name: str) -> list[Callable[..., Any]]:
         """The callbacks' own versions of a hook: of this epoch, and of the callbacks that the trainer has now."""
@@ -334,55 +444,60 @@ class FastEpochLoop(ExactEpochLoop):
 
         Returns the `outputs` of `on_train_batch_end`: the detached loss and whatever else `training_step` returned.
         """
-        model, automatic = self.trainer.strategy.lightning_module, self.automatic_optimization
-        assert model is not None
-        optimizer = self.trainer.strategy.optimizers[0]
-        progress, attributes = automatic.optim_progress.optimizer, vars(model)
-        arguments: Any = {"batch": batch, "batch_idx": batch_idx} if self.takes_batch_idx(model) else {"batch": batch}
+        parts = self.parts or self.looked_up()
+        progress, attributes = self.automatic_optimization.optim_progress.optimizer, vars(parts.model)
+        outputs: dict[str, Any] = {}
 
-        def zero_grad() -> None:
-            progress.zero_grad.increment_ready()
-            self.hook("on_before_zero_grad", optimizer)
-            progress.zero_grad.increment_started()
-            optimizer.zero_grad()
-            progress.zero_grad.increment_completed()
-
-        def backward(loss: Tensor) -> None:
-            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "backward"
-            self.hook("on_before_backward", loss)
-            if not (alone and take_known_gradients(loss)):
-                loss.backward()
-            self.hook("on_after_backward")
-            attributes["_current_fx_name"] = outer
-
-        def training_step() -> ClosureResult:
-            if not alone:
-                return automatic._training_step(arguments)
-            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "training_step"
-            step = model.training_step if unwrapped else self.trainer.strategy.training_step
-            output = step(*arguments.values())
-            attributes["_current_fx_name"] = outer
-            # Not divided by the number of accumulated batches, 1.
-            plain = isinstance(output, Tensor)
-            return ClosureResult(output) if plain else ClosureResult.from_training_step_output(output)
-
-        strategy = self.trainer.strategy
-        alone = type(strategy) is SingleDeviceStrategy
-        unwrapped = alone and strategy.model is model and type(strategy.precision_plugin) is Precision
-        closure = Closure(training_step, backward, zero_grad)
-
-        def step_closure() -> Any:
-            loss = closure()
-            self.hook("on_before_optimizer_step", optimizer)
-            return loss
+        def closure() -> Tensor | None:
+            nonlocal outputs
+            with torch.enable_grad():
+                loss, outputs = self.training_step(parts, batch, batch_idx)
+                progress.zero_grad.increment_ready()
+                self.hook("on_before_zero_grad", parts.optimizer)
+                progress.zero_grad.increment_started()
+                parts.optimizer.zero_grad()
+                progress.zero_grad.increment_completed()
+                if loss is not None:
+                    self.backward(parts, loss)
+            self.hook("on_before_optimizer_step", parts.optimizer)
+            return outputs.get("loss")
 
         progress.step.increment_ready()
         outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "optimizer_step"
-        optimizer.step(closure=step_closure)  # type: ignore[arg-type]
+        parts.optimizer.step(closure=closure)  # type: ignore[arg-type]
         attributes["_current_fx_name"] = outer
         progress.step.increment_completed()
-        result = closure.consume_result()
-        return {} if result.loss is None else result.asdict()
+        return outputs
+
+    def training_step(self, parts: Parts, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
+        """The loss of `training_step`, None where it skips the batch, and the outputs."""
+        arguments: Any = {"batch": batch, "batch_idx": batch_idx} if parts.index else {"batch": batch}
+        if not parts.alone:
+            result = self.automatic_optimization._training_step(arguments)
+        else:
+            attributes = vars(parts.model)
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "training_step"
+            step = parts.model.training_step if parts.plain else self.trainer.strategy.training_step
+            output = step(*arguments.values())
+            attributes["_current_fx_name"] = outer
+            if isinstance(output, Tensor):  # not divided by the number of accumulated batches, 1
+                return output, {"loss": output.detach() if self.parts else output.detach().clone()}
+            result = ClosureResult.from_training_step_output(output)
+        if result.closure_loss is None:
+            Closure.warning_cache.warn(
+                "`training_step` returned `None`. If this was on purpose, ignore this warning..."
+            )
+            return None, {}
+        return result.closure_loss, result.asdict()
+
+    def backward(self, parts: Parts, loss: Tensor) -> None:
+        attributes = vars(parts.model)
+        outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], "backward"
+        self.hook("on_before_backward", loss)
+        if not (parts.alone and take_known_gradients(loss)):
+            loss.backward()
+        self.hook("on_after_backward")
+        attributes["_current_fx_name"] = outer
 
     def takes_batch_idx(self, model: pl.LightningModule) -> bool:
         """Whether `training_step` takes `batch_idx` as well."""

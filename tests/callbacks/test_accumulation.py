@@ -41,6 +41,7 @@ class Steps(pl.Callback):
 
     def on_train_batch_end(self, trainer, *_):
         bar = trainer.progress_bar_callback.progress
+        bar.get_renderable()  # as at every drawing
         self.shown.append((bar.tasks[0].completed, bar.tasks[0].total, trainer.global_step))
 
 

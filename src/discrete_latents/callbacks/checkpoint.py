@@ -26,6 +26,7 @@ from discrete_latents.lightning_internals import (
     optimizer_steps_now,
     restart_validation,
     set_received_sigterm,
+    steady,
     training_ends,
     validation_follows,
 )
@@ -164,6 +165,7 @@ class Checkpoints(BestCheckpoint):
         super().on_train_end(trainer, pl_module)
         self.signals.give_back()
 
+    @steady
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
         if not optimizer_steps_now(trainer):  # gradients that are kept for a later step are in no checkpoint
             return

@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 
+from discrete_latents.lightning_internals import steady
 from discrete_latents.models import LatentModel
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class LearningRate(pl.Callback):
             kind = type(pl_module.optimization.schedule).__name__
             rank_zero_only(log.warning)("lr_schedule: training has no end in steps, and %s never lowers the rate", kind)
 
+    @steady
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if self.moves(pl_module):
             rate = pl_module.optimization.rate(trainer.global_step, self.total_steps)

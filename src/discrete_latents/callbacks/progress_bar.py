@@ -1,5 +1,6 @@
 """One progress bar for all of training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +23,18 @@ SPEED_PERIOD = 600
 """Seconds over which the remaining time is estimated: a batch of a bound of 50,000 samples can take minutes."""
 
 
+class Steps(Progress):
+    """A bar that asks for the steps done when it is drawn: to be told of each takes as long as small operations."""
+
+    count: Callable[[], int] | None = None
+
+    def get_renderable(self) -> Any:
+        if self.count is not None:
+            for task in self.task_ids:
+                self.update(task, completed=self.count())
+        return super().get_renderable()
+
+
 class RunProgress(ProgressBar):
     """The epoch, optimiser steps done and in all, elapsed and remaining time, and values: the metric by which the best
     checkpoint is chosen, as the last validation had it, then those that the model logs for a bar. Then a bar for
@@ -34,7 +47,7 @@ class RunProgress(ProgressBar):
         super().__init__()
         self.refresh_rate = refresh_rate
         self.enabled = True
-        self.progress: Progress | None = None
+        self.progress: Steps | None = None
 
     def disable(self) -> None:
         self.enabled = False
@@ -46,7 +59,7 @@ class RunProgress(ProgressBar):
         self.stop()
         if not (self.enabled and trainer.is_global_zero):
             return
-        self.progress = Progress(
+        self.progress = Steps(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -83,10 +96,8 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start(trainer, "train", "steps", trainer.estimated_stepping_batches, trainer.global_step)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.progress is not None:
-            self.progress.update(self.task, completed=trainer.global_step)
+            self.progress.count = lambda: trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.progress is not None:

@@ -3,6 +3,7 @@
 import lightning.pytorch as pl
 
 from discrete_latents.latent.temperature import Temperature
+from discrete_latents.lightning_internals import steady
 
 
 class TemperatureSchedule(pl.Callback):
@@ -17,6 +18,7 @@ class TemperatureSchedule(pl.Callback):
         prefix = "temperature/" if len(found) > 1 else ""
         self.temperatures = {f"{prefix}{name}" if prefix else "temperature": part for name, part in found.items()}
 
+    @steady
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:

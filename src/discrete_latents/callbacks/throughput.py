@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from discrete_latents.lightning_internals import steady
+
 
 class Throughput(pl.Callback):
     """Logs images_per_second each epoch: images over all processes per second of training steps. Set-up, validation and
@@ -31,6 +33,7 @@ class Throughput(pl.Callback):
         self.seconds, self.images = state_dict["seconds"], state_dict["images"]
         self.epoch_start = tuple(state_dict["epoch_start"])
 
+    @steady
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -14,7 +14,12 @@ from discrete_latents.checks import share, whole
 from discrete_latents.errors import NotFinite
 from discrete_latents.latent import Estimator, HardBound, HardSampler, KLSchedule, KLWeight, NotDefined, Objective
 from discrete_latents.latent.distributions import mixed_with_uniform
-from discrete_latents.lightning_internals import attached_trainer, count_manual_steps, optimizer_steps_now
+from discrete_latents.lightning_internals import (
+    attached_trainer,
+    count_manual_steps,
+    optimizer_steps_now,
+    steady,
+)
 from discrete_latents.likelihoods import Likelihood
 from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.models.compiled_loss import CompiledLoss, CompiledOrNot
@@ -190,13 +195,15 @@ class LatentModel(pl.LightningModule):
             return "train/objective"
         return "train/relaxed_nelbo" if self.estimator.relaxed else "train/nelbo"
 
+    @steady
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.read(batch)
         loss, bound = self.training_loss(batch)
         # Kept on the device and averaged when logged: calling `log` at every step costs more than Adam.
         self.trained_bounds.append(bound.detach().clone())  # a replayed CUDA graph overwrites its output
-        due = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if due and optimizer_steps_now(self.trainer):
+        trainer = self.trainer
+        due = (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if due and optimizer_steps_now(trainer):
             self.log_trained_bounds(batch)
         return loss
 

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from discrete_latents.checks import share, whole
 from discrete_latents.latent import HardSampler, Objective, Sampler, WithContext, layout
+from discrete_latents.lightning_internals import steady
 from discrete_latents.models.latent_model import Batch, Caption, LatentModel
 from discrete_latents.networks import Network
 from discrete_latents.networks.onednn_linear import OneDNNLinear
@@ -135,6 +136,7 @@ class SemiSupervised(LatentModel):
         sampler = HardSampler()  # draws only the style
         return self.log_joint(x, features, y, sampler) - beta * sampler.kl + self.class_prior.log_softmax(-1)[0][labels]
 
+    @steady
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.bounds_weight = float(self.global_step >= self.warmup)
         return super().training_step(batch, batch_idx)

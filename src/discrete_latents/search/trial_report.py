@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning.pytorch as pl
 
 from discrete_latents.errors import UserError
+from discrete_latents.lightning_internals import steady
 
 
 @runtime_checkable
@@ -41,6 +42,7 @@ class TrialReport(pl.Callback):
         if self.quiet and trainer.progress_bar_callback is not None:
             trainer.progress_bar_callback.disable()
 
+    @steady
     def on_train_batch_start(self, *_: Any) -> None:
         if self.interrupted():
             raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from discrete_latents.callbacks.throughput import now
 from discrete_latents.errors import first_line
+from discrete_latents.lightning_internals import steady
 from discrete_latents.models import LatentModel
 from discrete_latents.runs.train_log import note
 from discrete_latents.training import compile_costs
@@ -106,6 +107,7 @@ class CompileChoice(pl.Callback):
             return "several processes: compile=true compiles in each"
         return no_compiler(model.device)
 
+    @steady
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if not self.watched:
             return
