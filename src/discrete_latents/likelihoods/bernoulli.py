@@ -89,12 +89,15 @@ class Summed(Function):
 
 
 def compiled_sum(x: Float[Tensor, "B P"], logits: Float[Tensor, "*S B P"]) -> Float[Tensor, "*S B"]:
-    """`summed` and its gradient for a compiler, which makes few passes over the pixels of this."""
+    """`summed` and its gradient for a compiler, which makes few passes over the pixels of this. One exponential of a
+    pixel serves both: with e = e^−|l|, the sigmoid is e / (1 + e) below 0 and 1 / (1 + e) above."""
     fixed = logits.detach()
-    products = 1 + (-fixed.abs()).exp()
+    small = (-fixed.abs()).exp()
+    sums = 1 + small
+    slope = ((x - torch.where(fixed < 0, small, 1.0) / sums) * logits).sum(-1)
+    products = sums
     while products.shape[-1] % 2 == 0 and products.shape[-1] * 16 > x.shape[-1]:
         first, second = products.chunk(2, -1)
         products = first * second
     value = (x * fixed - fixed.clamp(min=0)).sum(-1) - products.log().sum(-1)
-    slope = ((x - fixed.sigmoid()) * logits).sum(-1)
     return value + (slope - slope.detach())
