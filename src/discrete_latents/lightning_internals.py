@@ -448,17 +448,19 @@ class FastEpochLoop(ExactEpochLoop):
         progress, attributes = self.automatic_optimization.optim_progress.optimizer, vars(parts.model)
         outputs: dict[str, Any] = {}
 
-        def closure() -> Tensor | None:
+        def gradients() -> None:
             nonlocal outputs
-            with torch.enable_grad():
-                loss, outputs = self.training_step(parts, batch, batch_idx)
-                progress.zero_grad.increment_ready()
-                self.hook("on_before_zero_grad", parts.optimizer)
-                progress.zero_grad.increment_started()
-                parts.optimizer.zero_grad()
-                progress.zero_grad.increment_completed()
-                if loss is not None:
-                    self.backward(parts, loss)
+            loss, outputs = self.training_step(parts, batch, batch_idx)
+            progress.zero_grad.increment_ready()
+            self.hook("on_before_zero_grad", parts.optimizer)
+            progress.zero_grad.increment_started()
+            parts.optimizer.zero_grad()
+            progress.zero_grad.increment_completed()
+            if loss is not None:
+                self.backward(parts, loss)
+
+        def closure() -> Tensor | None:
+            (gradients if torch.is_grad_enabled() else torch.enable_grad()(gradients))()
             self.hook("on_before_optimizer_step", parts.optimizer)
             return outputs.get("loss")
 

@@ -67,7 +67,24 @@ def inductor_options() -> dict[str, Any]:
     width = {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
     # More than 8 operations that are read twice, as Gumbel noise by a softmax, are computed once; by default 30.
     options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True, "realize_opcount_threshold": 8}
+    options["guard_filter_fn"] = looked_at
     return options | ({"cpp.simdlen": width} if width else {})
+
+
+CODE = {"CLOSURE_MATCH", "MODULE_MATCH", "BUILTIN_MATCH", "CLASS_MATCH"}
+"""The compiler's conditions on functions, modules and classes."""
+
+MEANINGLESS = {"DUPLICATE_INPUT", "AUTOGRAD_SAVED_TENSORS_HOOKS"}
+"""Its conditions on which weights are one, and on hooks of a backward pass, which this graph does not have."""
+
+
+def looked_at(conditions: Sequence[Any]) -> list[bool]:
+    """Which of the compiler's conditions are looked at before every step: not those on the code of modules, which no
+    training changes. These are half of them, and take 1 to 2 % of a step."""
+    return [
+        condition.guard_type not in MEANINGLESS and not (condition.is_global and condition.guard_type in CODE)
+        for condition in conditions
+    ]
 
 
 class CompiledOrNot:

@@ -81,8 +81,7 @@ class FusedAdam(Adam):
     def unwatched_step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+            loss = (closure if torch.is_grad_enabled() else torch.enable_grad()(closure))()
         gradients = [[parameter.grad for parameter in moments.parameters] for moments in self.moments]
         if not gradients or any(gradient is None for group in gradients for gradient in group) or self.is_scaled():
             super().step()
