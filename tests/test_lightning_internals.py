@@ -16,14 +16,18 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _BaseProgress
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from discrete_latents import lightning_internals
+from discrete_latents import callbacks, lightning_internals, models
 from discrete_latents.lightning_internals import (
     CALLBACK,
+    IDLE,
     MODULE,
     FastEpochLoop,
     count_manual_steps,
+    is_steady,
     use_fast_epoch_loop,
 )
+from discrete_latents.search import trial_report
+from discrete_latents.training import compile_choice, early_stop, nonfinite, run_time
 from tests.helpers.fitting import quiet_trainer
 from tests.helpers.tables import one_in, rest_is_slow
 
@@ -549,6 +553,18 @@ def test_steady_batches_are_taken_together_up_to_where_lightning_has_to_act(sett
     fast.clear(), done.clear()
     fit("fast", **settings)
     assert done == [*range(1, len(fast) + 1)]
+
+
+def test_hooks_of_this_package_are_steady_so_that_none_takes_the_saving_from_a_run():
+    own = [
+        vars(module).values() for module in (callbacks, compile_choice, early_stop, nonfinite, run_time, trial_report)
+    ]
+    kinds = {kind for found in own for kind in found if isinstance(kind, type) and issubclass(kind, pl.Callback)}
+    hooks = [(kind, name) for kind in kinds - {pl.Callback} for name in IDLE]
+    hooks = [(kind, name) for kind, name in hooks if getattr(kind, name) is not getattr(pl.Callback, name)]
+    assert len(hooks) > 5
+    assert [f"{kind.__name__}.{name}" for kind, name in hooks if not is_steady(getattr(kind, name))] == []
+    assert all(is_steady(kind.training_step) for kind in vars(models).values() if isinstance(kind, type))
 
 
 # Checkpoints

@@ -191,3 +191,4 @@ def test_compiled_runs_are_the_same_as_plain_ones_and_go_on_bit_for_bit(tmp_path
     assert found["same"]
     assert found["changed"]  # it was compiled
     assert found["costs"] == 1
+    assert found["losses"] == [-3, -3, -6, -30, 0]  # conditions that are left out are not those of what changes

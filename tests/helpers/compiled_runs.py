@@ -11,6 +11,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from discrete_latents import cli
+from discrete_latents.models.compiled_loss import CompiledLoss
 from discrete_latents.runs.directory import RunDirectory
 from discrete_latents.training import compile_costs
 
@@ -50,6 +51,42 @@ def compiled(run: str) -> bool:
     return json.loads(RunDirectory(Path(run)).results.read_text())["compiled"]
 
 
+FACTOR = 1.0
+
+
+class Scaled(torch.nn.Module):
+    """A loss with what training can change: an attribute, a constant of its module, a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1.0
+        self.layer: torch.nn.Module = torch.nn.Identity()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = (self.layer(batch[0] - 2) * self.weight).sum() * self.scale * FACTOR
+        return loss, -loss
+
+
+def losses() -> list[float]:
+    """Of a compiled loss, after each change of what it depends on."""
+    global FACTOR
+    module = Scaled()
+    compiled = CompiledLoss(module, [module.weight], backend="aot_eager")
+
+    def loss() -> float:
+        return compiled((torch.ones(3), torch.ones(3)))[0].item()
+
+    found = [loss(), loss()]
+    module.scale = 2.0
+    found.append(loss())
+    FACTOR = 5.0
+    found.append(loss())
+    module.layer = torch.nn.ReLU()
+    found.append(loss())
+    return found
+
+
 def main() -> None:
     train(*COMMON, STEPS, "compile=false", "hydra.run.dir=plain")
     train(*COMMON, STEPS, "compile=true", "hydra.run.dir=compiled")
@@ -65,6 +102,7 @@ def main() -> None:
         "same": same("auto", "parts"),
         "changed": not same("plain", "auto"),
         "costs": len(compile_costs.stored()),
+        "losses": losses(),
     }
     print(json.dumps(found))
 

@@ -1,11 +1,13 @@
 """Averages the weights over training: what is validated, saved as the best, tested and loaded is the average."""
 
+from typing import Any
+
 import lightning.pytorch as pl
 from torch import Tensor
 
 from discrete_latents.checks import share, whole
 from discrete_latents.errors import UserError
-from discrete_latents.lightning_internals import ExactWeightAveraging
+from discrete_latents.lightning_internals import ExactWeightAveraging, steady
 
 
 class WeightAverage(ExactWeightAveraging):
@@ -37,6 +39,10 @@ class WeightAverage(ExactWeightAveraging):
                 f"callbacks: the start of a WeightAverage must be 0 in training without end, got {self.start}"
             )
         self.first = int(self.start * total) if self.start else 0
+
+    @steady
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *batch)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether the average takes the weights after a step. Lightning asks after every batch until it does."""

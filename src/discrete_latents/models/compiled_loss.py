@@ -25,11 +25,15 @@ class CompiledLoss:
         from torch._dynamo import config  # here, since the compiler takes a second to import
 
         config.trace_autograd_ops = True  # also when it compiles again later
-        options = inductor_options() if backend == "inductor" else None
+        options = inductor_options() if backend == "inductor" else {}
         self.loss = loss
         self.parameters = list(parameters)
         self.compiled = torch.compile(
-            self.with_gradient, fullgraph=True, dynamic=False, backend=backend, options=options
+            self.with_gradient,
+            fullgraph=True,
+            dynamic=False,
+            backend=backend,
+            options=options | {"guard_filter_fn": looked_at},
         )
         self.shapes: list[torch.Size] | None = None
         self.shared: bool | None = None
@@ -67,7 +71,6 @@ def inductor_options() -> dict[str, Any]:
     width = {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
     # More than 8 operations that are read twice, as Gumbel noise by a softmax, are computed once; by default 30.
     options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True, "realize_opcount_threshold": 8}
-    options["guard_filter_fn"] = looked_at
     return options | ({"cpp.simdlen": width} if width else {})
 
 
