@@ -7,6 +7,7 @@ this package's models, data or settings.
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
@@ -174,11 +175,20 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 def steady(hook: Hook) -> Hook:
-    """Marks a hook of a training batch, of a callback or a module, or a `training_step`, that changes nothing which
-    `FastEpochLoop` depends on (settings of the trainer, its callbacks, which hooks there are) and keeps none of its
-    arguments. Where all that a batch calls is marked, the loop looks these up once for many batches."""
+    """Marks a hook of a training batch, of a callback or a module, or a `training_step`, that keeps none of its
+    arguments and changes nothing which others look up: settings of the trainer, its callbacks, which hooks there are,
+    attributes of the module that are no tensors. Where all that a batch calls is marked, `FastEpochLoop` looks these up
+    once for many batches, and so does a compiled step (`nothing_changed`)."""
     hook.steady = True  # type: ignore[attr-defined]
     return hook
+
+
+UNCHANGED: ContextVar[bool] = ContextVar("unchanged", default=False)
+
+
+def nothing_changed() -> bool:
+    """Whether, since the last training step of this thread, nothing has run but what is `steady`."""
+    return UNCHANGED.get()
 
 
 def is_steady(function: Any) -> bool:
@@ -286,13 +296,16 @@ class FastEpochLoop(ExactEpochLoop):
             return
         if self.val_loop.restarting:
             self.val_loop.restarting = False
+        before = UNCHANGED.set(False)
         try:
             self.look_ahead()
             self.train_on_next(data_fetcher)
             while self.parts is not None and self.is_amid():
+                UNCHANGED.set(True)
                 self._batches_that_stepped += 1
                 self.train_on_next(data_fetcher)
         finally:
+            UNCHANGED.reset(before)
             self.parts = None
 
     def train_on_next(self, data_fetcher: _DataFetcher) -> None:

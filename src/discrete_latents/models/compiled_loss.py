@@ -1,11 +1,20 @@
 """The training loss and its gradient as one compiled graph."""
 
+import operator
+import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+
+from discrete_latents.lightning_internals import nothing_changed
+
+Batch = tuple[Tensor, Tensor]
+
+Gradients = tuple[Tensor | None, ...]
 
 Loss = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 """`LatentModel.training_loss`."""
@@ -25,21 +34,15 @@ class CompiledLoss:
         from torch._dynamo import config  # here, since the compiler takes a second to import
 
         config.trace_autograd_ops = True  # also when it compiles again later
-        options = inductor_options() if backend == "inductor" else {}
         self.loss = loss
         self.parameters = list(parameters)
-        self.compiled = torch.compile(
-            self.with_gradient,
-            fullgraph=True,
-            dynamic=False,
-            backend=backend,
-            options=options | {"guard_filter_fn": looked_at},
-        )
+        self.graph = Graph()
+        self.compiled = torch.compile(self.with_gradient, fullgraph=True, dynamic=False, backend=noted(backend))
         self.shapes: list[torch.Size] | None = None
         self.shared: bool | None = None
         """Whether two parameters have one gradient, as those of two biases that are added."""
 
-    def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Gradients]:
         """The loss, the mean objective and the gradient of each parameter."""
         loss, bound = self.loss(batch)
         with torch.autocast(loss.device.type, enabled=False):  # as `backward` outside of it
@@ -52,7 +55,11 @@ class CompiledLoss:
             self.shapes = shapes
         if shapes != self.shapes or not torch.is_grad_enabled():
             return self.loss(batch)
-        loss, bound, gradients = self.compiled(batch)
+        if nothing_changed() and self.graph.known:
+            loss, bound, *gradients = self.graph.replayed(batch)
+        else:
+            loss, bound, gradients = self.compiled(batch)
+            self.graph.learn(batch, (loss, bound, *gradients))
         if self.shared is None:
             places = [gradient.untyped_storage().data_ptr() for gradient in gradients if gradient is not None]
             self.shared = len(set(places)) < len(places)
@@ -60,6 +67,68 @@ class CompiledLoss:
         given = [None if each is None else each.clone() for each in gradients] if self.shared else list(gradients)
         del gradients
         return Given.apply(loss, given, *self.parameters), bound  # type: ignore[return-value]
+
+
+LAST = threading.local()
+"""`call`: of a graph, by the compiler: the graph, what it was given and what it returned."""
+
+
+@cache
+def noted(backend: str) -> Callable[..., Callable[..., Any]]:
+    """A backend of `torch.compile` that notes each call of what it has compiled in `LAST`.
+
+    Of a name there is one, by which the compiler knows again, in a process of many runs, what it has compiled before.
+    """
+
+    def compiler(module: Any, examples: Any) -> Callable[..., Any]:
+        options = {"config_patches": inductor_options()} if backend == "inductor" else {}
+        run = torch._dynamo.lookup_backend(backend)(module, examples, **options)
+
+        def called(*inputs: Any) -> Sequence[Any]:
+            outputs = run(*inputs)
+            LAST.call = run, inputs, outputs
+            return outputs
+
+        return called
+
+    return compiler
+
+
+class Graph:
+    """What the compiler has made of a function, which can be called without the compiler.
+
+    Before each call the compiler looks at a hundred conditions and sets up its own state, which takes as long as 30
+    small operations. Between calls where `nothing_changed`, the graph is called directly, with the same tensors but for
+    the batch, once two calls by the compiler have had the same and have returned all that the graph does: a function
+    that replaces buffers is always called by the compiler.
+    """
+
+    def __init__(self) -> None:
+        self.run: Callable[..., Any] | None = None
+        self.inputs: list[Any] = []
+        """Of the last call by the compiler; of a tensor of the batch, its number there."""
+        self.order: list[int | None] = []
+        """The number of each result among the graph's outputs."""
+        self.known = False
+
+    def learn(self, batch: Batch, results: Sequence[Tensor | None]) -> None:
+        """Compares the last call by the compiler, with this batch and these results, to the one before."""
+        run, given, outputs = getattr(LAST, "call", None) or (None, (), ())
+        LAST.call = None  # which would keep gradients
+        places = {id(output): place for place, output in enumerate(outputs)}
+        order = [None if result is None else places.get(id(result), -1) for result in results]
+        numbers = {id(part): number for number, part in enumerate(batch)}
+        inputs = [numbers.get(id(value), value) for value in given]
+        same = len(inputs) == len(self.inputs) and all(map(operator.is_, inputs, self.inputs))
+        whole = {place for place in order if place is not None} == set(range(len(outputs)))
+        self.known = run is self.run and run is not None and same and whole and order == self.order
+        self.run, self.inputs, self.order = run, inputs, order
+
+    def replayed(self, batch: Batch) -> list[Any]:
+        """The results for another batch."""
+        assert self.run is not None
+        outputs = self.run(*[batch[value] if type(value) is int else value for value in self.inputs])
+        return [None if place is None else outputs[place] for place in self.order]
 
 
 def inductor_options() -> dict[str, Any]:
@@ -72,22 +141,6 @@ def inductor_options() -> dict[str, Any]:
     # More than 8 operations that are read twice, as Gumbel noise by a softmax, are computed once; by default 30.
     options: dict[str, Any] = {"fallback_random": True, "cpp_wrapper": True, "realize_opcount_threshold": 8}
     return options | ({"cpp.simdlen": width} if width else {})
-
-
-CODE = {"CLOSURE_MATCH", "MODULE_MATCH", "BUILTIN_MATCH", "CLASS_MATCH"}
-"""The compiler's conditions on functions, modules and classes."""
-
-MEANINGLESS = {"DUPLICATE_INPUT", "AUTOGRAD_SAVED_TENSORS_HOOKS"}
-"""Its conditions on which weights are one, and on hooks of a backward pass, which this graph does not have."""
-
-
-def looked_at(conditions: Sequence[Any]) -> list[bool]:
-    """Which of the compiler's conditions are looked at before every step: not those on the code of modules, which no
-    training changes. These are half of them, and take 1 to 2 % of a step."""
-    return [
-        condition.guard_type not in MEANINGLESS and not (condition.is_global and condition.guard_type in CODE)
-        for condition in conditions
-    ]
 
 
 class CompiledOrNot:

@@ -15,6 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from discrete_latents.checks import positive, whole
 from discrete_latents.latent import HardBound, HardSampler, KLWeight, NotDefined, Objective, Sampler, layout
 from discrete_latents.latent.distributions import sample_codes
+from discrete_latents.lightning_internals import steady
 from discrete_latents.models.code_usage import CodeUsage
 from discrete_latents.models.dead_codes import revived
 from discrete_latents.models.initial_codebook import principal_map, spread_codebook, spread_precision
@@ -158,6 +159,7 @@ class ImageTokenizer(LatentModel):
         scaled = precision * f.mT  # here, where it is small
         return torch.baddbmm(-length, self.codebook.expand(len(f), -1, -1), scaled).mT
 
+    @steady
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.revive_every and self.global_step % max(1, self.revive_every // LOOKS) == 0:
             self.revive(self.read(batch)[0], self.global_step > 0 and self.global_step % self.revive_every == 0)

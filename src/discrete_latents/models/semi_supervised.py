@@ -45,6 +45,7 @@ class SemiSupervised(LatentModel):
     """
 
     class_prior: Tensor
+    bounds_weight: Tensor
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class SemiSupervised(LatentModel):
         self.labelled_batch_size = whole("labelled_batch_size", labelled_batch_size)
         self.alpha = alpha
         self.warmup = whole("warmup", warmup, least=0)
-        self.bounds_weight = 1.0
+        self.register_buffer("bounds_weight", torch.tensor(1.0), persistent=False)
         features = 128
         try:
             input_shape = self.input_shape(image_shape)
@@ -138,7 +139,7 @@ class SemiSupervised(LatentModel):
 
     @steady
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.bounds_weight = float(self.global_step >= self.warmup)
+        self.bounds_weight.fill_(float(self.global_step >= self.warmup))
         return super().training_step(batch, batch_idx)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
