@@ -191,7 +191,7 @@ def test_compiled_runs_are_the_same_as_plain_ones_and_go_on_bit_for_bit(tmp_path
     assert found["same"] == [True, True]
     assert found["changed"]  # it was compiled
     assert found["costs"] == 1
-    # An epoch has 12 batches and a smaller one, which is not compiled; its first is the compiler's, and so are two in all.
-    # Of 57 steps the first 20 are not compiled.
+    # An epoch has 12 batches and a smaller one, which is not compiled. The compiler itself calls the first of an epoch,
+    # and two in all. Of 57 steps the first 20 are not compiled.
     assert found["replayed"] == [100 - 7 - 8 - 1, 0, 57 - 20 - 3 - 3 - 2]
     assert found["losses"] == [[0, 6, 12, 18, 48, 60]] * 2
