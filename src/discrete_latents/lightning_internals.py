@@ -353,12 +353,12 @@ class FastEpochLoop(ExactEpochLoop):
 
     def look_ahead(self) -> None:
         """Looks up what the coming batches call, if all of it is steady."""
-        parts = self.looked_up()
-        if not is_steady(parts.model.training_step) or self.trainer.lr_scheduler_configs:
+        model = self.trainer.strategy.lightning_module
+        if model is None or not is_steady(model.training_step) or self.trainer.lr_scheduler_configs:
             return
         self.audiences = {name: self.audience(name) for name in IDLE}
         if all(audience.steady for audience in self.audiences.values()):
-            self.parts = parts
+            self.parts = self.looked_up()
 
     def looked_up(self) -> Parts:
         strategy = self.trainer.strategy
@@ -375,7 +375,7 @@ class FastEpochLoop(ExactEpochLoop):
             trainer.should_stop
             or progress.is_last_batch
             or trainer.received_sigterm
-            or self._steps.completed == self.max_steps
+            or 0 <= self.max_steps <= self._steps.completed
             or progress.current.ready == trainer.num_training_batches
             or self.may_validate()
         )

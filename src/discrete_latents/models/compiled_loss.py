@@ -12,10 +12,6 @@ from torch.autograd import Function
 
 from discrete_latents.lightning_internals import nothing_changed
 
-Batch = tuple[Tensor, Tensor]
-
-Gradients = tuple[Tensor | None, ...]
-
 Loss = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 """`LatentModel.training_loss`."""
 
@@ -42,7 +38,7 @@ class CompiledLoss:
         self.shared: bool | None = None
         """Whether two parameters have one gradient, as those of two biases that are added."""
 
-    def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Gradients]:
+    def with_gradient(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
         """The loss, the mean objective and the gradient of each parameter."""
         loss, bound = self.loss(batch)
         with torch.autocast(loss.device.type, enabled=False):  # as `backward` outside of it
@@ -111,7 +107,7 @@ class Graph:
         """The number of each result among the graph's outputs."""
         self.known = False
 
-    def learn(self, batch: Batch, results: Sequence[Tensor | None]) -> None:
+    def learn(self, batch: tuple[Tensor, Tensor], results: Sequence[Tensor | None]) -> None:
         """Compares the last call by the compiler, with this batch and these results, to the one before."""
         run, given, outputs = getattr(LAST, "call", None) or (None, (), ())
         LAST.call = None  # which would keep gradients
@@ -124,7 +120,7 @@ class Graph:
         self.known = run is self.run and run is not None and same and whole and order == self.order
         self.run, self.inputs, self.order = run, inputs, order
 
-    def replayed(self, batch: Batch) -> list[Any]:
+    def replayed(self, batch: tuple[Tensor, Tensor]) -> list[Any]:
         """The results for another batch."""
         assert self.run is not None
         outputs = self.run(*[batch[value] if type(value) is int else value for value in self.inputs])
