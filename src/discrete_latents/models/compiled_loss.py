@@ -77,8 +77,10 @@ def noted(backend: str) -> Callable[..., Callable[..., Any]]:
     """
 
     def compiler(module: Any, examples: Any) -> Callable[..., Any]:
+        from torch._dynamo import lookup_backend
+
         options = {"config_patches": inductor_options()} if backend == "inductor" else {}
-        run = torch._dynamo.lookup_backend(backend)(module, examples, **options)
+        run: Any = lookup_backend(backend)(module, examples, **options)
 
         def called(*inputs: Any) -> Sequence[Any]:
             outputs = run(*inputs)
