@@ -158,6 +158,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if unnamed := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"a case has another name in each worker: {unnamed[0]}")
     slow = [item.get_closest_marker("slow") is not None for item in items]
     names = [(getattr(item, "originalname", None) or item.name, of) for item, of in zip(items, slow, strict=True)]
     counts, seen = Counter(names), Counter[tuple[str, bool]]()

@@ -542,7 +542,7 @@ def test_with_every_hook_there_is_the_batches_are_lightnings_own(settings, fast)
         ({"module": Scheduled}, [1] * 14),
         ({"callbacks": partial(list, [Told(), Logged()])}, [7, 7]),
     ],
-    ids=str,
+    ids=["plain", "validation", "max_steps", "stop", "scheduled", "told"],
 )
 def test_steady_batches_are_taken_together_up_to_where_lightning_has_to_act(settings, advances, fast, monkeypatch):
     done = [0]
