@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from discrete_latents import cli
 from discrete_latents.search.command import search_main
+from discrete_latents.search.study import storage
 from tests.cli.conftest import Outcome
 from tests.cli.test_errors import case
 
@@ -34,7 +35,7 @@ def search(*words: str, cwd: Path, **variables: str) -> Outcome:
 
 
 def trials(folder: Path) -> list[FrozenTrial]:
-    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db").trials
+    return optuna.load_study(study_name="search", storage=storage(f"sqlite:///{folder}/study.db")).trials
 
 
 def validations(run: Path) -> list[float]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from discrete_latents.callbacks import Throughput
 from discrete_latents.errors import UserError
 from discrete_latents.loggers import MetricsCSV
 from discrete_latents.runs.directory import RunDirectory, SearchDirectory
-from discrete_latents.search.study import readable
+from discrete_latents.search.study import readable, storage
 from tests.cli.conftest import SMALL, Outcome, beyond_progress
 from tests.helpers.damage import DAMAGES, within
 
@@ -123,22 +124,20 @@ def test_a_run_without_a_setting_that_it_needs_is_one_line(command, run, name):
 def test_a_damaged_study_is_one_line(tmp_path, damage):
     optuna = pytest.importorskip("optuna")
     path = SearchDirectory(tmp_path).study
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    optuna.create_study(study_name="search", storage=storage)
-    storage.engine.dispose()
+    optuna.create_study(study_name="search", storage=storage(f"sqlite:///{path}"))
     DAMAGES[damage](path)
     with within(10), pytest.raises(UserError, match=r"study\.db cannot be read as the study") as caught, readable(path):
-        optuna.create_study(study_name="search", storage=f"sqlite:///{path}", load_if_exists=True)
+        optuna.create_study(study_name="search", storage=storage(f"sqlite:///{path}"), load_if_exists=True)
     assert "\n" not in str(caught.value)
 
 
 def test_a_study_of_another_program_is_one_line(tmp_path):
     optuna = pytest.importorskip("optuna")
     path = SearchDirectory(tmp_path).study
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.execute("create table studies (a integer)")
     with pytest.raises(UserError, match="cannot be read as the study"), readable(path):
-        optuna.create_study(study_name="search", storage=f"sqlite:///{path}", load_if_exists=True)
+        optuna.create_study(study_name="search", storage=storage(f"sqlite:///{path}"), load_if_exists=True)
 
 
 SWEEPS = {

@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from discrete_latents.config.migration import renamed
 from discrete_latents.config.overrides import key
@@ -54,15 +55,18 @@ class Seeded(BaseSampler):
         return self.sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
+def storage(url: str) -> optuna.storages.RDBStorage:
+    """A study's database, closed after each use: a connection that is kept would be open in other processes too."""
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}, "poolclass": NullPool})
+
+
 def open_study(search: Search) -> Study:
     """The study in the search's directory, new or continued. Raises UserError if the directory holds another search."""
     search.directory.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(search.directory.lock), readable(search.directory.study):
         study = optuna.create_study(
             study_name="search",
-            storage=optuna.storages.RDBStorage(
-                database(search.directory), engine_kwargs={"connect_args": {"timeout": 60}}
-            ),
+            storage=storage(database(search.directory)),
             sampler=Seeded(search.sampler, search.settings.seed),
             pruner=search.pruner(),
             direction=search.settings.direction,
