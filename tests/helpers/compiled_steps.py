@@ -14,6 +14,7 @@ from torch.nn.utils import parameters_to_vector
 from discrete_latents.config.compose import composed
 from discrete_latents.models.compiled_loss import CompiledLoss
 from discrete_latents.training.build import build_data, build_model
+from scripts.common.estimator import make_estimator
 
 EXPERIMENTS = ["vae_digits", "sbn_digits", "ssl_digits"]
 
@@ -21,7 +22,7 @@ EXPERIMENTS = ["vae_digits", "sbn_digits", "ssl_digits"]
 def difference(experiment: str, latent: str) -> float | str:
     words = [f"experiment={experiment}", f"latent={latent}", "paths.output_dir=."]
     if experiment != "ssl_digits":
-        words += ["model.num_latents=3", f"model.num_classes={2 if latent == 'disarm' else 4}"]
+        words += ["model.num_latents=3", f"model.num_classes={2 if make_estimator(latent).bernoulli else 4}"]
     config = composed(words)
     torch.manual_seed(0)
     data = build_data(config)
@@ -52,7 +53,7 @@ def main() -> None:
     found = {}
     for latent in sys.argv[1:]:
         for experiment in EXPERIMENTS:
-            if latent == "disarm" and experiment == "ssl_digits":
+            if make_estimator(latent).bernoulli and experiment == "ssl_digits":
                 continue  # of two classes alone
             found[f"{latent} {experiment}"] = difference(experiment, latent)
     print(json.dumps(found))

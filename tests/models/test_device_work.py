@@ -14,6 +14,7 @@ from discrete_latents.config.compose import composed
 from discrete_latents.training.build import make_model
 from tests.helpers.problems import LATENTS, traits
 from tests.helpers.tables import rest_is_slow
+from tests.helpers.witness import TESTS
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["categorical_vae", "structured_prediction", "semi_supervised", "image_tokenizer"]
@@ -129,7 +130,7 @@ def told(script, *latents):
     """What a script of the helpers prints last, in a process of its own."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "helpers" / script), *latents],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | TESTS | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=500,
