@@ -26,8 +26,6 @@ from discrete_latents.quantizers import Quantizer
 log = logging.getLogger(__name__)
 
 PRIORS = ("uniform", "per_code", "per_position")
-LOOKS = 10
-"""Batches by which codes are judged dead."""
 SMALLEST_OF_SSIM = 11
 """Pixels a side: those of SSIM's window."""
 
@@ -51,9 +49,8 @@ class ImageTokenizer(LatentModel):
             random codebook is far from most f, and codes that nothing is near to stay unused.
         encoder_gain: of free logits, multiplies the initial weights of the encoder's last layer. A larger gain moves
             the initial posterior away from uniform, under which all codes are noise that a decoder learns to ignore.
-        revive_every: steps after which codes move to random features of a batch that `LOOKS` batches since the last
-            time hardly gave any probability, for logits by distance; None: never. The encoder moves faster than a large
-            codebook follows.
+        revive_every: steps after which codes that the batch hardly gives any probability move to random features of it,
+            for logits by distance; None: never. The encoder moves faster than a large codebook follows.
 
     The other arguments: `LatentModel`. A quantiser uses no `beta` and no
     `revive_every`, and a line says so where they are given. Raises
@@ -66,7 +63,6 @@ class ImageTokenizer(LatentModel):
     """
 
     prior_logits: Tensor
-    shares: Tensor
 
     def __init__(
         self,
@@ -113,8 +109,6 @@ class ImageTokenizer(LatentModel):
         self.revive_every = None if revive_every is None else whole("revive_every", revive_every)
         if self.revive_every and not self.by_distance:
             raise ValueError(f"revive_every must be null without logits by distance, got {revive_every!r}")
-        if self.revive_every:
-            self.register_buffer("shares", torch.zeros(num_classes))
         gain = positive("encoder_gain", encoder_gain)
         if self.by_distance or quantizer is not None:
             gain = 1.0
@@ -161,22 +155,18 @@ class ImageTokenizer(LatentModel):
 
     @steady
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        if self.revive_every and self.global_step % max(1, self.revive_every // LOOKS) == 0:
-            self.revive(self.read(batch)[0], self.global_step > 0 and self.global_step % self.revive_every == 0)
+        if self.revive_every and self.global_step > 0 and self.global_step % self.revive_every == 0:
+            self.revive(self.read(batch)[0])
         return super().training_step(batch, batch_idx)
 
     @torch.no_grad()
-    def revive(self, x: Real[Tensor, "B ..."], now: bool = True) -> None:
-        """Adds the codes' shares of a batch; now: moves those that are dead since the last time, in all processes
-        alike. One batch has not all that the images have, and a code of what it lacks is not dead."""
+    def revive(self, x: Real[Tensor, "B ..."]) -> None:
+        """Moves the dead codes, in all processes alike."""
+        strategy = self.trainer.strategy
         f = self.projection(self.features(x).mT)
-        self.shares += layout.softmax(self.by_nearness(f)).mean((0, 1))
-        if now:
-            strategy = self.trainer.strategy
-            share = strategy.reduce(self.shares, reduce_op="mean")
-            codebook = revived(self.codebook, share / share.sum(), f.flatten(0, 1).to(self.codebook.dtype))
-            self.codebook.copy_(strategy.broadcast(codebook))
-            self.shares.zero_()
+        share = strategy.reduce(layout.softmax(self.by_nearness(f)).mean((0, 1)), reduce_op="mean")
+        codebook = revived(self.codebook, share, f.flatten(0, 1).to(self.codebook.dtype))
+        self.codebook.copy_(strategy.broadcast(codebook))
 
     def decode(self, vectors: Float[Tensor, "*S B N D"]) -> Float[Tensor, "..."]:
         """The parameters of the likelihood given the vectors of the codes."""
