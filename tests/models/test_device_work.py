@@ -139,16 +139,20 @@ def told(script, *latents):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+UNCOMPILED = {latent for latent in LATENTS if traits(latent).differentiates} | {"unordered_set"}
+"""The latter has sets whose size is that of the data."""
+
+
 @pytest.mark.slow
 def test_every_step_is_compiled_whole_with_the_same_loss_and_gradients_or_says_that_it_cannot_be():
     differences = told("compiled_steps.py", *LATENTS)
     assert len(differences) == 3 * len(LATENTS) - sum(traits(latent).bernoulli for latent in LATENTS)
     for pair, difference in differences.items():
-        if not traits(pair.split()[0]).differentiates:
+        if pair.split()[0] not in UNCOMPILED:
             assert isinstance(difference, float), f"{pair}: {difference}"
             assert difference < 1e-5, pair
     refused = {pair.split()[0] for pair, difference in differences.items() if isinstance(difference, str)}
-    assert refused == {latent for latent in LATENTS if traits(latent).differentiates}
+    assert refused == UNCOMPILED
 
 
 @pytest.mark.slow
