@@ -109,9 +109,9 @@ def step_milliseconds(folder: Path) -> float:
     import torch
 
     from discrete_latents.api import load_run
-    from discrete_latents.process import keep_freed_memory
+    from discrete_latents.process import prepare_process
 
-    keep_freed_memory()
+    prepare_process()
     torch.set_num_threads(1)
     run, times = load_run(folder), []
     model = run.model.train()
