@@ -18,10 +18,9 @@ from discrete_latents.config.command_parser import CommandParser, whole_number
 from discrete_latents.config.compose import group_options
 from discrete_latents.errors import fail
 
-LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax"]
 REVIVED = "gumbel_softmax,model.revive_every=50"
-LATENTS += [REVIVED, f"{REVIVED},beta.start=1"]  # for large codebooks; the bound itself
-LATENTS += ["vq", "fsq", "lfq"]
+"""For large codebooks."""
+LATENTS = ["gumbel_softmax", "st_gumbel", "reinmax", REVIVED, f"{REVIVED},beta.start=1", "vq", "fsq", "lfq"]
 METRICS = {
     "code_usage": ("usage", "{:.1%}"),
     "perplexity": ("perplexity", "{:.0f}"),
@@ -104,26 +103,19 @@ def run(overrides: Sequence[str], folder: Path, only_report: bool) -> dict[str, 
 
 def step_milliseconds(folder: Path) -> float:
     """The fastest of ten training steps of a run's model: loss, gradient and update, one thread."""
-    import time
-
     import torch
 
     from discrete_latents.api import load_run
     from discrete_latents.process import prepare_process
+    from scripts.common.step_time import timed_step
 
     prepare_process()
     torch.set_num_threads(1)
-    run, times = load_run(folder), []
+    run = load_run(folder)
     model = run.model.train()
     optimizer = model.configure_optimizers()
     x = torch.randint(256, (run.config.data.batch_size, *model.mean_image.shape)) / 255
-    for _ in range(10):
-        started = time.perf_counter()
-        optimizer.zero_grad()
-        model.training_loss((x, x))[0].backward()
-        optimizer.step()
-        times.append(time.perf_counter() - started)
-    return 1000 * min(times)
+    return 1000 * min(timed_step(lambda: model.training_loss((x, x))[0], optimizer) for _ in range(10))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -67,8 +67,7 @@ class HardSampler(Sampler):
             return codes, categorical_kl(logits, prior)
         log_p = layout.log_softmax(prior)
         log_ratio = layout.log_softmax(logits) - log_p.masked_fill(log_p < masks.LOWEST, -math.inf)
-        log_ratio = log_ratio.expand(*codes.shape, -1)
-        return codes, log_ratio.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+        return codes, layout.at(log_ratio, codes).sum(-1)
 
     def draw_subset(
         self, logits: Tensor, size: int, prior: Tensor | None, shape: tuple[int, ...]

@@ -14,13 +14,13 @@ from torch import Tensor
 from discrete_latents.latent import layout, masks
 from discrete_latents.latent.distributions import draw_codes
 
-Law = Callable[[Float[Tensor, "*S B N K"]], tuple[Int[Tensor, "C *S B N"], Float[Tensor, "C *S B"]]]
+Weighted = tuple[Int[Tensor, "C *S B N"], Float[Tensor, "C *S B"]]
+Law = Callable[[Float[Tensor, "*S B N K"]], Weighted]
 
 
 def class_log_prob(codes: Int[Tensor, "C *S B N"], logits: Float[Tensor, "..."]) -> Float[Tensor, "C *S B"]:
     """Σ_n log p of classes under independent softmaxes of logits that broadcast; −inf for a masked class."""
-    log_p = layout.log_softmax(logits).expand(*codes.shape, -1)
-    total = log_p.gather(-1, codes.unsqueeze(-1)).squeeze(-1).sum(-1)
+    total = layout.at(layout.log_softmax(logits), codes).sum(-1)
     return total.masked_fill(total < masks.LOWEST, -math.inf)
 
 

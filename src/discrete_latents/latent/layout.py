@@ -9,7 +9,7 @@ layout.
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -41,6 +41,11 @@ def to_units(z: Float[Tensor, "*batch N K"]) -> Float[Tensor, "*batch F"]:
 def vectors_of(z: Float[Tensor, "*batch N K"], codebook: Float[Tensor, "K D"]) -> Float[Tensor, "*batch N D"]:
     """z @ codebook, in which each z is read in its layout: a product by torch.matmul would copy all of z first."""
     return (codebook.T.expand(*z.shape[:-2], -1, -1) @ z.mT).mT
+
+
+def at(values: Shaped[Tensor, "*#S N K"], codes: Int[Tensor, "*S N"]) -> Shaped[Tensor, "*S N"]:
+    """Of values of all classes, those of one class each."""
+    return values.expand(*codes.shape, -1).gather(-1, codes.unsqueeze(-1)).squeeze(-1)
 
 
 def classes_first(x: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:

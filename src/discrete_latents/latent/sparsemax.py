@@ -9,10 +9,8 @@ from discrete_latents.latent import masks
 from discrete_latents.latent.estimator import Estimator, Objective
 from discrete_latents.latent.exact import Enumeration, expectation, number_of_configurations
 from discrete_latents.latent.joint_states import likeliest
-from discrete_latents.latent.law import Law, kl_terms, logs, marginal_logits
+from discrete_latents.latent.law import Law, Weighted, kl_terms, logs, marginal_logits
 from discrete_latents.latent.layout import one_hot
-
-Weighted = tuple[Int[Tensor, "C *S B N"], Float[Tensor, "C *S B"]]
 
 
 def sparsemax(scores: Float[Tensor, "... K"]) -> Float[Tensor, "... K"]:

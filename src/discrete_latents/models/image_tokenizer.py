@@ -52,10 +52,9 @@ class ImageTokenizer(LatentModel):
         revive_every: steps after which codes that the batch hardly gives any probability move to random features of it,
             for logits by distance; None: never. The encoder moves faster than a large codebook follows.
 
-    The other arguments: `LatentModel`. A quantiser uses no `beta` and no
-    `revive_every`, and a line says so where they are given. Raises
-    ValueError for another prior or a network without a grid, and NotDefined for a quantiser with free bits, with
-    `uniform_mix` or with a trained prior.
+    The other arguments: `LatentModel`. A quantiser uses no `beta` and no `revive_every`, and a line says so where they
+    are given. Raises ValueError for another prior or a network without a grid, and NotDefined for a quantiser with free
+    bits, with `uniform_mix` or with a trained prior.
 
     Logs, beside what all models do: dead_codes, those of K that no image of the split has; mse, psnr and ssim of
     E[x | z], the latter two of values in [0, 1]; bits_per_dim, the nelbo in bits for each number of an image, where the
@@ -143,8 +142,12 @@ class ImageTokenizer(LatentModel):
     def encode(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N K"]:
         """Logits of q(z | x)."""
         if self.by_distance:
-            return self.mixed(self.by_nearness(self.projection(self.features(x).mT)))
+            return self.mixed(self.by_nearness(self.projected(x)))
         return self.mixed(layout.to_logits(self.features(x).flatten(-2), self.num_classes))
+
+    def projected(self, x: Real[Tensor, "B ..."]) -> Float[Tensor, "B N D"]:
+        """The features that are held against the codebook."""
+        return self.projection(self.features(x).mT)
 
     def by_nearness(self, f: Float[Tensor, "B N D"]) -> Float[Tensor, "B N K"]:
         """−‖f − e‖² / 2σ² but for ‖f‖², which is the same for all classes."""
@@ -163,7 +166,7 @@ class ImageTokenizer(LatentModel):
     def revive(self, x: Real[Tensor, "B ..."]) -> None:
         """Moves the dead codes, in all processes alike."""
         strategy = self.trainer.strategy
-        f = self.projection(self.features(x).mT)
+        f = self.projected(x)
         share = strategy.reduce(layout.softmax(self.by_nearness(f)).mean((0, 1)), reduce_op="mean")
         codebook = revived(self.codebook, share, f.flatten(0, 1).to(self.codebook.dtype))
         self.codebook.copy_(strategy.broadcast(codebook))

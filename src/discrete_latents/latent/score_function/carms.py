@@ -40,8 +40,8 @@ class CARMS(Coupled):
         first = site.z.gather(-1, order).argmax(-1)
         sticks = torch.cat([first.unsqueeze(0), self.others(stops, first)])
         least = torch.minimum(sticks.unsqueeze(0), sticks.unsqueeze(1))
-        ratios = at(self.ratio(stops), least)
-        draws = layout.one_hot(at(order, sticks), order.shape[-1], site.z.dtype)
+        ratios = layout.at(self.ratio(stops), least)
+        draws = layout.one_hot(layout.at(order, sticks), order.shape[-1], site.z.dtype)
         pairs = draws * ratios.sum(1).unsqueeze(-1) - torch.einsum("ijbn,jbnk->ibnk", ratios, draws)
         return Coupling(draws[1:], pairs / (self.draws * (self.draws - 1)))
 
@@ -64,11 +64,6 @@ class CARMS(Coupled):
         passed = (1 - stops).square() / (1 - 2 * stops + both).clamp(min=least)
         passed = pad(passed[..., :-2].cumprod(-1), (1, 1), value=1.0)[..., : stops.shape[-1]]
         return passed * stops * (1 - stops) / (stops - both).clamp(min=least)
-
-
-def at(values: Tensor, index: Int[Tensor, "*S B N"]) -> Tensor:
-    """Of (B, N, K) values, those at one class each, (*S, B, N)."""
-    return values.expand(*index.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 class ARMS(CARMS):

@@ -81,16 +81,21 @@ class Recorder(HardSampler):
         Draws above the site and Gaussian noise are kept; the sites below are drawn by `below` from their logits. z may
         have additional leading sample dimensions.
         """
-        replay = Replay([site.z for site in self.sites[:index]] + [z], below, self.noise)
-        replay.shape, replay.sampled = self.shape, self.sampled
-        return replay
+        given = [site.z for site in self.sites[:index]] + [z]
+        return Replay(given, below, self.noise, self.shape, self.sampled)
 
 
 class Replay(Sampler):
-    sampled = False
-
-    def __init__(self, given: Sequence[Tensor], below: Callable[[Tensor], Tensor], noise: Sequence[Tensor]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        given: Sequence[Tensor],
+        below: Callable[[Tensor], Tensor],
+        noise: Sequence[Tensor],
+        shape: tuple[int, ...],
+        sampled: bool,
+    ) -> None:
+        super().__init__(shape=shape)
+        self.sampled = sampled
         self.given_shape: tuple[int, ...] = ()
         self.given: Iterator[Tensor] = iter(given)
         self.below = below
